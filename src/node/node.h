@@ -1,0 +1,118 @@
+/* node/node.h - a whole member without its sockets: its server, its room, many peers.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The composite that forwards: rendezvous tells who is there, peers find paths and carry channels,
+ * the room decides what to say on them.  The owner tells it the local addresses its socket has,
+ * feeds datagrams and time, and drains events before datagrams.
+ */
+#ifndef KH_NODE_NODE_H
+#define KH_NODE_NODE_H
+
+#include "base/datagram.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "ice/ice.h"
+#include "rendezvous/rendezvous.h"
+#include "room/room.h"
+
+#define KH_NODE_ADDRS_MAX 12 /* local addresses used as host candidates */
+
+struct kh_node;
+
+enum kh_node_paths {
+    KH_NODE_PATHS_ALL,
+    KH_NODE_PATHS_DIRECT, /* never through a relay */
+};
+
+struct kh_node_config {
+    uint8_t secret[KH_ROOM_SECRET_LEN]; /* of the link */
+    struct kh_addr servers[KH_RENDEZVOUS_SERVERS_MAX];
+    size_t server_count;
+    struct kh_secret identity;
+    char name[KH_ROOM_NAME_MAX + 1];
+    struct kh_rendezvous_ticket ticket;
+    enum kh_node_paths paths;
+    uint8_t seed[32];
+    struct kh_log log;
+};
+
+enum kh_node_event_kind {
+    KH_NODE_EVENT_JOINED,      /* member: our own id; mapped; ticket: worth keeping */
+    KH_NODE_EVENT_MEMBER,      /* member, name, identity: someone is present (again) */
+    KH_NODE_EVENT_GONE,        /* member, name */
+    KH_NODE_EVENT_PATH,        /* member, name, path: at each change */
+    KH_NODE_EVENT_OPEN,        /* member, name: the channel to it is open */
+    KH_NODE_EVENT_PATH_LOST,   /* member, name: no way at present; still trying */
+    KH_NODE_EVENT_MESSAGE,     /* entry, member (author's stay), name, text, time_ms, via */
+    KH_NODE_EVENT_DELIVERED,   /* entry, member (who has it), name */
+    KH_NODE_EVENT_UNREACHABLE, /* the server does not answer; still trying */
+    KH_NODE_EVENT_WARNING,     /* code, text */
+    KH_NODE_EVENT_ERROR,       /* code, text: cannot go on */
+    KH_NODE_EVENT_LEFT,        /* after leave: all is said, the node may be freed */
+};
+
+struct kh_node_event {
+    enum kh_node_event_kind kind;
+    struct kh_room_member_id member;
+    const char *name; /* terminated; valid until the next input, as all pointers here */
+    uint8_t identity[KH_KEY_LEN];
+    struct kh_ice_path path;
+    struct kh_addr mapped;
+    struct kh_rendezvous_ticket ticket;
+    struct kh_room_entry_id entry;
+    const char *text; /* MESSAGE: not terminated; WARNING and ERROR: terminated too */
+    size_t text_len;
+    uint64_t time_ms;
+    enum kh_room_carrier via;
+    const char *code; /* WARNING and ERROR: a word for programs, such as "name-changed-key" */
+};
+
+struct kh_node_member {
+    struct kh_room_member_id id;
+    char name[KH_ROOM_NAME_MAX + 1];
+    uint8_t identity[KH_KEY_LEN];
+    bool open;     /* the channel */
+    bool has_path;
+    struct kh_ice_path path;
+    size_t undelivered; /* entries of ours it does not have yet */
+};
+
+struct kh_node_stats {
+    uint64_t datagrams;
+    uint64_t dropped_stray; /* nobody's */
+    struct kh_rendezvous_client_stats rendezvous;
+    struct kh_room_stats room;
+};
+
+KH_MUST_USE enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *config);
+void kh_node_free(struct kh_node *node);
+
+/* An address of our socket, with its port.  Loopback counts too: the node tells others of loopback
+ * and link-local addresses only if it has no better ones.  KH_ERR_FULL past KH_NODE_ADDRS_MAX. */
+KH_MUST_USE enum kh_status kh_node_add_addr(struct kh_node *node, kh_time now,
+                                            const struct kh_addr *addr);
+void kh_node_remove_addr(struct kh_node *node, kh_time now, const struct kh_addr *addr);
+/* Joins the room; call after the addresses are added.  What was said before travels with the join. */
+void kh_node_join(struct kh_node *node, kh_time now);
+/* See kh_room_say for the errors.  time_ms is Unix time. */
+KH_MUST_USE enum kh_status kh_node_say(struct kh_node *node, kh_time now, uint64_t time_ms,
+                                       const char *text, size_t len, struct kh_room_entry_id *out);
+/* The system woke up or a network changed in a way not told by add and remove. */
+void kh_node_probe(struct kh_node *node, kh_time now);
+/* Says goodbye to server and peers; LEFT comes within 2 s whatever the network does. */
+void kh_node_leave(struct kh_node *node, kh_time now);
+
+bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_datagram *datagram);
+void kh_node_handle_timeout(struct kh_node *node, kh_time now);
+bool kh_node_next_transmit(struct kh_node *node, struct kh_datagram *out);
+bool kh_node_next_event(struct kh_node *node, struct kh_node_event *out);
+kh_time kh_node_timeout(const struct kh_node *node);
+
+const struct kh_room_member_id *kh_node_id(const struct kh_node *node);
+/* The n-th present member, from 0; false past the last. */
+bool kh_node_member_at(const struct kh_node *node, size_t n, struct kh_node_member *out);
+size_t kh_node_undelivered(const struct kh_node *node); /* to all present members together */
+struct kh_node_stats kh_node_stats(const struct kh_node *node);
+
+#endif
