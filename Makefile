@@ -1,11 +1,47 @@
-# A thin front for Meson: `make` builds into build/.
+# A thin front for Meson.  `make` builds into build/; `make demo` and `make test` start from nothing.
 
-.PHONY: all quick
+SCENARIO ?=
+SEED ?=
+SEEDS ?= 1000
+T ?=
+
+.PHONY: all demo test quick sim fuzz tidy format clean
+
 all: build/build.ninja
-	@ninja -C build
-
-quick: all
-	@meson test -C build --suite unit --no-rebuild --print-errorlogs
+	@ninja -C build --quiet
 
 build/build.ninja:
-	@meson setup build
+	@tools/install build
+	@meson setup build >/dev/null
+
+demo:
+	@tools/install demo
+	@$(MAKE) --no-print-directory all
+	@python3 test/lab/lab.py demo
+
+test:
+	@tools/install test
+	@tools/test
+
+quick: all tidy
+	@meson test -C build --suite unit --no-rebuild --print-errorlogs
+
+sim: all
+	@build/test/sim/sim_test $(if $(SCENARIO),--scenario $(SCENARIO)) \
+	  $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+fuzz:
+	@tools/install test
+	@[ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true \
+	  -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-fuzz --quiet
+	@tools/fuzz build-fuzz 60 $(T)
+
+tidy: all
+	@tools/tidy build
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	@rm -rf build build-asan build-fuzz

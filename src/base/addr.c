@@ -176,7 +176,7 @@ char *kh_addr_text(const struct kh_addr *addr, char text[static KH_ADDR_TEXT_MAX
     char ip[KH_ADDR_TEXT_MAX];
 
     kh_addr_ip_text(addr, ip);
-    (void)snprintf(text, KH_ADDR_TEXT_MAX, addr->family == KH_FAMILY_IPV6 ? "[%.54s]:%u" : "%.56s:%u",
-                   ip, addr->port);
+    (void)snprintf(text, KH_ADDR_TEXT_MAX,
+                   addr->family == KH_FAMILY_IPV6 ? "[%.54s]:%u" : "%.56s:%u", ip, addr->port);
     return text;
 }

@@ -31,7 +31,7 @@ enum kh_addr_reach {
     KH_REACH_UNSPECIFIED,
     KH_REACH_LOOPBACK,
     KH_REACH_LINK_LOCAL,
-    KH_REACH_PRIVATE, /* RFC 1918, RFC 6598 shared, RFC 4193 unique local */
+    KH_REACH_PRIVATE,   /* RFC 1918, RFC 6598 shared, RFC 4193 unique local */
     KH_REACH_MULTICAST, /* and broadcast */
     KH_REACH_GLOBAL,
 };

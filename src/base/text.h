@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define KH_HEX_SIZE(len) (2 * (len) + 1)
-#define KH_BASE64URL_SIZE(len) (((len) * 4 + 2) / 3 + 1)
+#define KH_BASE64URL_SIZE(len) (((len)*4 + 2) / 3 + 1)
 
 /* Writes lower-case digits and a terminator: KH_HEX_SIZE(len) characters.  Returns text. */
 char *kh_hex_write(const uint8_t *data, size_t len, char *text);

@@ -11,8 +11,8 @@ typedef uint64_t kh_time;     /* µs since an arbitrary start; only differences 
 typedef uint64_t kh_duration; /* µs */
 
 #define KH_NEVER UINT64_MAX
-#define KH_MILLISECONDS(n) ((kh_duration)(n) * 1000u)
-#define KH_SECONDS(n) ((kh_duration)(n) * 1000000u)
+#define KH_MILLISECONDS(n) ((kh_duration)(n)*1000u)
+#define KH_SECONDS(n) ((kh_duration)(n)*1000000u)
 
 /* Adds without wrapping: anything past the end of time is KH_NEVER. */
 kh_time kh_time_add(kh_time time, kh_duration duration);
