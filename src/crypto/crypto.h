@@ -18,7 +18,7 @@
 #define KH_SHA1_LEN 20
 #define KH_SHA256_LEN 32
 #define KH_MD5_LEN 16
-#define KH_KEY_LEN 32       /* AES-256, Ed25519 seed and public key, X25519 private and public key */
+#define KH_KEY_LEN 32       /* AES-256; Ed25519 seed and public key; X25519 private and public */
 #define KH_SIGNATURE_LEN 64 /* Ed25519 */
 #define KH_AEAD_NONCE_LEN 12
 #define KH_AEAD_OVERHEAD (KH_AEAD_NONCE_LEN + 16) /* nonce in front, tag behind */
