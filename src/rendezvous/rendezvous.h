@@ -26,6 +26,21 @@ struct kh_rendezvous_member_id {
     uint8_t bytes[KH_RENDEZVOUS_MEMBER_LEN];
 };
 
+/* ERROR-CODE values of the rendezvous methods. */
+enum kh_rendezvous_error {
+    KH_RENDEZVOUS_ERROR_MALFORMED = 400,
+    KH_RENDEZVOUS_ERROR_NONCE_MISSING = 401, /* ask again with the NONCE of this answer */
+    KH_RENDEZVOUS_ERROR_SIGNATURE = 403,     /* not signed with the room's key */
+    KH_RENDEZVOUS_ERROR_NO_TARGET = 404,     /* the signal's member is not in the room */
+    KH_RENDEZVOUS_ERROR_CONFLICT = 409,      /* the member id is present with another key */
+    KH_RENDEZVOUS_ERROR_KEY_USED = 410,      /* this stay is over: join with a new key */
+    KH_RENDEZVOUS_ERROR_UNKNOWN_ATTRIBUTE = 420,
+    KH_RENDEZVOUS_ERROR_NONCE_STALE = 438,   /* as 401 */
+    KH_RENDEZVOUS_ERROR_NO_SESSION = 481,    /* join again */
+    KH_RENDEZVOUS_ERROR_ROOM_FULL = 486,
+    KH_RENDEZVOUS_ERROR_SERVER_FULL = 508,
+};
+
 /* What is worth remembering between runs: saves the first round trip of the next join. */
 struct kh_rendezvous_ticket {
     struct kh_addr server; /* KH_FAMILY_NONE: no ticket */

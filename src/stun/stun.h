@@ -91,6 +91,9 @@ enum kh_stun_attribute_type {
     KH_STUN_SEQUENCE = 0x7F05,  /* u64: grows with each authenticated message of one direction */
     KH_STUN_ROOM_VERSION = 0x7F06, /* u64 */
     KH_STUN_CHANGE = 0x7F07,    /* one entry of a push: see rendezvous.md */
+    KH_STUN_EARLY = 0x7F08,     /* in a join: a sealed signal to all members */
+    KH_STUN_TARGET = 0x7F09,    /* 16 bytes: the member a signal is for; absent: all */
+    KH_STUN_BASE_VERSION = 0x7F0A, /* u64: a push tells what changed after this version */
 };
 
 struct kh_stun_message {
