@@ -4,7 +4,8 @@
  *
  * The composite that forwards: rendezvous tells who is there, peers find paths and carry channels,
  * the room decides what to say on them.  The owner tells it the local addresses its socket has,
- * feeds datagrams and time, and drains events before datagrams.
+ * feeds datagrams and time, and after each input drains the events first, until there are none, and
+ * then the datagrams: an event that is taken may set off more of both.
  */
 #ifndef KH_NODE_NODE_H
 #define KH_NODE_NODE_H
@@ -12,7 +13,7 @@
 #include "base/datagram.h"
 #include "base/log.h"
 #include "base/time.h"
-#include "ice/ice.h"
+#include "peer/peer.h"
 #include "rendezvous/rendezvous.h"
 #include "room/room.h"
 
@@ -55,7 +56,8 @@ enum kh_node_event_kind {
 struct kh_node_event {
     enum kh_node_event_kind kind;
     struct kh_room_member_id member;
-    const char *name; /* terminated; valid until the next input, as all pointers here */
+    const char
+        *name; /* terminated; like all pointers here valid until the next event is asked for */
     uint8_t identity[KH_KEY_LEN];
     struct kh_ice_path path;
     struct kh_addr mapped;
@@ -72,7 +74,7 @@ struct kh_node_member {
     struct kh_room_member_id id;
     char name[KH_ROOM_NAME_MAX + 1];
     uint8_t identity[KH_KEY_LEN];
-    bool open;     /* the channel */
+    bool open; /* the channel */
     bool has_path;
     struct kh_ice_path path;
     size_t undelivered; /* entries of ours it does not have yet */
@@ -81,6 +83,9 @@ struct kh_node_member {
 struct kh_node_stats {
     uint64_t datagrams;
     uint64_t dropped_stray; /* nobody's */
+    uint64_t dropped_outbox_full;
+    uint64_t cards_refused;  /* forged, malformed, or older than what we have */
+    uint64_t frames_refused; /* of the room, that nobody could take; it repeats them */
     struct kh_rendezvous_client_stats rendezvous;
     struct kh_room_stats room;
 };
@@ -93,7 +98,7 @@ void kh_node_free(struct kh_node *node);
 KH_MUST_USE enum kh_status kh_node_add_addr(struct kh_node *node, kh_time now,
                                             const struct kh_addr *addr);
 void kh_node_remove_addr(struct kh_node *node, kh_time now, const struct kh_addr *addr);
-/* Joins the room; call after the addresses are added.  What was said before travels with the join. */
+/* Joins the room; call after the addresses are added.  What was said before goes with the join. */
 void kh_node_join(struct kh_node *node, kh_time now);
 /* See kh_room_say for the errors.  time_ms is Unix time. */
 KH_MUST_USE enum kh_status kh_node_say(struct kh_node *node, kh_time now, uint64_t time_ms,

@@ -3,7 +3,10 @@
  * SPDX-License-Identifier: MIT
  *
  * DTLS is accepted only from pairs that ICE validated; the channel starts on the first valid pair
- * and follows the selected path afterwards.
+ * and follows the selected path afterwards.  A path that is lost is looked for again and again,
+ * ever slower, and the channel lives on meanwhile.
+ *
+ * The same verbs as every machine.  Drain events before datagrams: an event may make more of them.
  */
 #ifndef KH_PEER_PEER_H
 #define KH_PEER_PEER_H
@@ -45,6 +48,8 @@ struct kh_peer_stats {
     struct kh_ice_stats ice;
     struct kh_channel_stats channel;
     uint64_t dropped_unvalidated; /* DTLS from an address no check vouches for */
+    uint64_t dropped_pathless;    /* what the channel wanted to send while there was no path */
+    uint64_t retries;             /* restarts of our own because there was no path */
 };
 
 KH_MUST_USE enum kh_status kh_peer_new(struct kh_peer **out, const struct kh_peer_config *config);
@@ -70,6 +75,8 @@ bool kh_peer_next_event(struct kh_peer *peer, struct kh_peer_event *out);
 kh_time kh_peer_timeout(const struct kh_peer *peer);
 
 bool kh_peer_is_open(const struct kh_peer *peer);
+/* The path in use; NULL while there is none. */
+const struct kh_ice_path *kh_peer_path(const struct kh_peer *peer);
 /* Bytes accepted by send that the far side has not acknowledged yet. */
 size_t kh_peer_unacknowledged(const struct kh_peer *peer);
 struct kh_peer_stats kh_peer_stats(const struct kh_peer *peer);
