@@ -1,0 +1,136 @@
+/* knotholed/options.c - reads the server's command line.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PORT_DEFAULT 3478 /* RFC 8489 8.1 */
+
+const char kh_knotholed_help[] =
+    "usage: knotholed [--listen ADDR:PORT]... [--log-level LEVEL] [--log-addresses]\n"
+    "\n"
+    "Helps members of rooms find each other, answers STUN Binding requests, and HI! to Hi!.\n"
+    "It never learns what they say: rooms are sealed between their members.\n"
+    "\n"
+    "  --listen ADDR:PORT   serve UDP here; may be repeated; port 0 lets the system choose\n"
+    "                       (default: [::]:3478 and 0.0.0.0:3478)\n"
+    "  --log-level LEVEL    error, warn, info or debug, on stderr (default: warn)\n"
+    "  --verbose, -v        the same as --log-level info; twice: debug\n"
+    "  --log-addresses      write members' addresses into the log (default: only their kind)\n"
+    "  --help, -h           show this and exit\n"
+    "  --version            show the version and exit\n"
+    "\n"
+    "SIGTERM and SIGINT end it with exit code 0; SIGUSR1 prints counters on stderr.\n"
+    "Exit codes: 0 ended by signal, 1 cannot serve, 2 wrong usage.\n";
+
+enum { OPTION_LISTEN = 256, OPTION_LOG_LEVEL, OPTION_LOG_ADDRESSES, OPTION_VERSION };
+
+static const struct option long_options[] = {
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"verbose", no_argument, NULL, 'v'},
+    {"log-addresses", no_argument, NULL, OPTION_LOG_ADDRESSES},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static bool add_listen(struct kh_knotholed_options *out, const char *text, char *why)
+{
+    if (out->listen_count == KH_IO_SOCKETS_MAX) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "--listen can be given %d times at most",
+                       KH_IO_SOCKETS_MAX);
+        return false;
+    }
+    if (kh_addr_parse(text, PORT_DEFAULT, &out->listen[out->listen_count]) != KH_OK) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX,
+                       "--listen needs an address such as 192.0.2.1:3478 or [2001:db8::1]:3478, "
+                       "not \"%.80s\"",
+                       text);
+        return false;
+    }
+    out->listen_count++;
+    return true;
+}
+
+static bool set_log_level(struct kh_knotholed_options *out, const char *text, char *why)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], text) == 0) {
+            out->log_level = (enum kh_log_level)i;
+            return true;
+        }
+    }
+    (void)snprintf(why, KH_KNOTHOLED_WHY_MAX,
+                   "--log-level is error, warn, info or debug, not \"%.80s\"", text);
+    return false;
+}
+
+static bool apply(struct kh_knotholed_options *out, int option, const char *value, char *why)
+{
+    switch (option) {
+    case OPTION_LISTEN:
+        return add_listen(out, value, why);
+    case OPTION_LOG_LEVEL:
+        return set_log_level(out, value, why);
+    case OPTION_LOG_ADDRESSES:
+        out->log_addresses = true;
+        return true;
+    case OPTION_VERSION:
+        out->action = KH_KNOTHOLED_SHOW_VERSION;
+        return true;
+    case 'h':
+        out->action = KH_KNOTHOLED_HELP;
+        return true;
+    case 'v':
+        out->log_level = out->log_level < KH_LOG_INFO ? KH_LOG_INFO : KH_LOG_DEBUG;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void listen_by_default(struct kh_knotholed_options *out)
+{
+    static const uint8_t zeros[16];
+
+    out->listen[0] = kh_addr_from_ip(KH_FAMILY_IPV6, zeros, PORT_DEFAULT);
+    out->listen[1] = kh_addr_from_ip(KH_FAMILY_IPV4, zeros, PORT_DEFAULT);
+    out->listen_count = 2;
+    out->listen_is_default = true;
+}
+
+bool kh_knotholed_options_parse(struct kh_knotholed_options *out, int argc, char **argv,
+                                char why[static KH_KNOTHOLED_WHY_MAX])
+{
+    int option;
+
+    *out = (struct kh_knotholed_options){.log_level = KH_LOG_WARN};
+    optind = 0; /* glibc: start over, also when called twice */
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":hv", long_options, NULL)) != -1) {
+        if (option == '?' || option == ':') {
+            (void)snprintf(why, KH_KNOTHOLED_WHY_MAX,
+                           option == ':' ? "%.80s needs a value" : "there is no option %.80s",
+                           argv[optind - 1]);
+            return false;
+        }
+        if (!apply(out, option, optarg, why))
+            return false;
+        if (out->action != KH_KNOTHOLED_SERVE)
+            return true;
+    }
+    if (optind < argc) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "\"%.80s\" is not an option", argv[optind]);
+        return false;
+    }
+    if (out->listen_count == 0)
+        listen_by_default(out);
+    return true;
+}

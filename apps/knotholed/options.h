@@ -1,0 +1,34 @@
+/* knotholed/options.h - what the server was told on its command line.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KH_KNOTHOLED_OPTIONS_H
+#define KH_KNOTHOLED_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/addr.h"
+#include "base/log.h"
+#include "io/udp.h"
+
+enum kh_knotholed_action { KH_KNOTHOLED_SERVE, KH_KNOTHOLED_HELP, KH_KNOTHOLED_SHOW_VERSION };
+
+struct kh_knotholed_options {
+    enum kh_knotholed_action action;
+    struct kh_addr listen[KH_IO_SOCKETS_MAX]; /* as told, or the default addresses */
+    size_t listen_count;
+    bool listen_is_default; /* nobody asked for these: one that cannot be had is left out */
+    enum kh_log_level log_level;
+    bool log_addresses;
+};
+
+#define KH_KNOTHOLED_WHY_MAX 256
+
+/* Reads the command line.  False with one sentence in `why` if it is wrong. */
+bool kh_knotholed_options_parse(struct kh_knotholed_options *out, int argc, char **argv,
+                                char why[static KH_KNOTHOLED_WHY_MAX]);
+
+extern const char kh_knotholed_help[];
+
+#endif

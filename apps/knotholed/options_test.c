@@ -1,0 +1,117 @@
+/* knotholed/options_test.c - the server's command line.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "options.h"
+
+static struct kh_knotholed_options options;
+static char why[KH_KNOTHOLED_WHY_MAX];
+
+/* One to three arguments after the program's name; NULL ends them. */
+static bool parse(char *a, char *b, char *c)
+{
+    char *argv[] = {(char[]){"knotholed"}, a, b, c, NULL};
+    int argc = 1;
+
+    while (argv[argc] != NULL)
+        argc++;
+    why[0] = '\0';
+    return kh_knotholed_options_parse(&options, argc, argv, why);
+}
+
+#define ARG(text) ((char[]){text})
+
+static void default_is_both_wildcards(void **state)
+{
+    char text[KH_ADDR_TEXT_MAX];
+
+    (void)state;
+    assert_true(parse(NULL, NULL, NULL));
+    assert_int_equal(options.action, KH_KNOTHOLED_SERVE);
+    assert_int_equal(options.listen_count, 2);
+    assert_true(options.listen_is_default);
+    assert_string_equal(kh_addr_text(&options.listen[0], text), "[::]:3478");
+    assert_string_equal(kh_addr_text(&options.listen[1], text), "0.0.0.0:3478");
+    assert_int_equal(options.log_level, KH_LOG_WARN);
+}
+
+static void listen_replaces_the_default(void **state)
+{
+    char text[KH_ADDR_TEXT_MAX];
+
+    (void)state;
+    assert_true(parse(ARG("--listen"), ARG("127.0.0.1:0"), ARG("--listen=[::1]")));
+    assert_false(options.listen_is_default);
+    assert_int_equal(options.listen_count, 2);
+    assert_string_equal(kh_addr_text(&options.listen[0], text), "127.0.0.1:0");
+    assert_string_equal(kh_addr_text(&options.listen[1], text), "[::1]:3478");
+}
+
+static void log_options_are_read(void **state)
+{
+    (void)state;
+    assert_true(parse(ARG("--log-level"), ARG("debug"), ARG("--log-addresses")));
+    assert_int_equal(options.log_level, KH_LOG_DEBUG);
+    assert_true(options.log_addresses);
+    assert_true(parse(ARG("-v"), NULL, NULL));
+    assert_int_equal(options.log_level, KH_LOG_INFO);
+    assert_true(parse(ARG("-vv"), NULL, NULL));
+    assert_int_equal(options.log_level, KH_LOG_DEBUG);
+}
+
+static void help_and_version_are_actions(void **state)
+{
+    (void)state;
+    assert_true(parse(ARG("--help"), ARG("--nonsense"), NULL));
+    assert_int_equal(options.action, KH_KNOTHOLED_HELP);
+    assert_true(parse(ARG("--version"), NULL, NULL));
+    assert_int_equal(options.action, KH_KNOTHOLED_SHOW_VERSION);
+}
+
+static void wrong_usage_gets_a_sentence(void **state)
+{
+    (void)state;
+    assert_false(parse(ARG("--listen"), ARG("localhost:3478"), NULL));
+    assert_string_equal(why, "--listen needs an address such as 192.0.2.1:3478 or "
+                             "[2001:db8::1]:3478, not \"localhost:3478\"");
+    assert_false(parse(ARG("--listen"), NULL, NULL));
+    assert_string_equal(why, "--listen needs a value");
+    assert_false(parse(ARG("--nonsense"), NULL, NULL));
+    assert_string_equal(why, "there is no option --nonsense");
+    assert_false(parse(ARG("3478"), NULL, NULL));
+    assert_string_equal(why, "\"3478\" is not an option");
+    assert_false(parse(ARG("--log-level"), ARG("loud"), NULL));
+    assert_string_equal(why, "--log-level is error, warn, info or debug, not \"loud\"");
+}
+
+static void listen_has_a_limit(void **state)
+{
+    char *argv[1 + KH_IO_SOCKETS_MAX + 2] = {ARG("knotholed")};
+
+    (void)state;
+    for (int i = 1; i <= KH_IO_SOCKETS_MAX + 1; i++)
+        argv[i] = (char[]){"--listen=127.0.0.1:0"};
+    assert_true(kh_knotholed_options_parse(&options, 1 + KH_IO_SOCKETS_MAX, argv, why));
+    assert_false(kh_knotholed_options_parse(&options, 2 + KH_IO_SOCKETS_MAX, argv, why));
+    assert_string_equal(why, "--listen can be given 16 times at most");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(default_is_both_wildcards),
+        cmocka_unit_test(listen_replaces_the_default),
+        cmocka_unit_test(log_options_are_read),
+        cmocka_unit_test(help_and_version_are_actions),
+        cmocka_unit_test(wrong_usage_gets_a_sentence),
+        cmocka_unit_test(listen_has_a_limit),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

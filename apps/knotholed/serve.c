@@ -1,0 +1,226 @@
+/* knotholed/serve.c - one worker: sockets, a hub between them, signals.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "hub/hub.h"
+#include "io/clock.h"
+#include "io/entropy.h"
+
+#define ROUNDS_MAX 8 /* batches taken from one socket before the others and the timers get a turn  \
+                      */
+#define DRAIN_ROUNDS_MAX 64 /* batches of each socket still answered after the signal to end */
+
+struct server {
+    struct kh_io_udp_set udp;
+    struct kh_hub *hub;
+    int signals; /* signalfd */
+    bool ending;
+};
+
+static void write_log(void *context, enum kh_log_level level, const char *line)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+
+    (void)context;
+    (void)fprintf(stderr, "knotholed: %s: %s\n", names[level], line);
+}
+
+static bool may_skip(const struct kh_knotholed_options *options, const struct kh_addr *addr,
+                     int error)
+{
+    return options->listen_is_default && addr->family == KH_FAMILY_IPV6 &&
+           (error == EAFNOSUPPORT || error == EADDRNOTAVAIL);
+}
+
+static bool open_sockets(struct server *server, const struct kh_knotholed_options *options)
+{
+    for (size_t i = 0; i < options->listen_count; i++) {
+        const struct kh_addr *addr = &options->listen[i];
+        int error = kh_io_udp_set_open(&server->udp, addr);
+        char text[KH_ADDR_TEXT_MAX];
+
+        if (error == 0 || may_skip(options, addr, error))
+            continue;
+        (void)fprintf(stderr, "knotholed: cannot listen on %s: %s\n", kh_addr_text(addr, text),
+                      error == EADDRINUSE ? "another program uses this port" : strerror(error));
+        return false;
+    }
+    return true;
+}
+
+static bool open_signals(struct server *server)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
+        server->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (server->signals < 0)
+        (void)fprintf(stderr, "knotholed: cannot wait for signals: %s\n", strerror(errno));
+    return server->signals >= 0;
+}
+
+static bool open_hub(struct server *server, const struct kh_knotholed_options *options)
+{
+    struct kh_hub_config config = {
+        .software = "Knothole " KH_VERSION,
+        .log = {.write = write_log,
+                .level = options->log_level,
+                .show_addresses = options->log_addresses},
+    };
+
+    kh_io_entropy_fill(config.seed, sizeof config.seed);
+    if (kh_hub_new(&server->hub, &config) == KH_OK)
+        return true;
+    (void)fprintf(stderr, "knotholed: out of memory\n");
+    return false;
+}
+
+static void say_ready(const struct server *server)
+{
+    char text[KH_ADDR_TEXT_MAX];
+
+    (void)fprintf(stderr, "knotholed ready on");
+    for (size_t i = 0; i < server->udp.count; i++)
+        (void)fprintf(stderr, " %s", kh_addr_text(&server->udp.sockets[i].addr, text));
+    (void)fprintf(stderr, "\n");
+}
+
+static void print_stats(const struct server *server)
+{
+    struct kh_hub_stats stats = kh_hub_stats(server->hub);
+    const struct kh_rendezvous_registry_stats *registry = &stats.registry;
+
+    (void)fprintf(stderr,
+                  "knotholed: rooms=%zu members=%zu joins=%" PRIu64 " challenges=%" PRIu64
+                  " updates=%" PRIu64 " leaves=%" PRIu64 " expiries=%" PRIu64 " signals=%" PRIu64
+                  " pushes=%" PRIu64 "\n",
+                  registry->rooms, registry->members, registry->joins, registry->challenges,
+                  registry->updates, registry->leaves, registry->expiries,
+                  registry->signals_forwarded, registry->pushes_sent);
+    (void)fprintf(
+        stderr,
+        "knotholed: received=%" PRIu64 " sent=%" PRIu64 " greetings=%" PRIu64 " bindings=%" PRIu64
+        " malformed=%" PRIu64 " unauthentic=%" PRIu64 " replayed=%" PRIu64 " limited=%" PRIu64
+        " outbox-full=%" PRIu64 " send-refused=%" PRIu64 "\n",
+        server->udp.received, server->udp.sent, stats.greetings, stats.bindings,
+        stats.dropped_malformed + registry->dropped_malformed, registry->dropped_unauthentic,
+        registry->dropped_replayed, registry->dropped_limited,
+        stats.dropped_outbox_full + registry->dropped_outbox_full,
+        server->udp.send_refused + server->udp.send_homeless);
+}
+
+static void drain(struct server *server)
+{
+    struct kh_datagram out;
+
+    while (kh_hub_next_transmit(server->hub, &out))
+        kh_io_udp_set_send(&server->udp, &out);
+}
+
+/* Handles what waits in one socket, at most `rounds` batches of it. */
+static void handle_socket(struct server *server, size_t socket, int rounds)
+{
+    size_t count = KH_IO_BATCH;
+
+    for (int round = 0; round < rounds && count == KH_IO_BATCH; round++) {
+        kh_time now = kh_io_clock_now();
+
+        count = kh_io_udp_set_receive(&server->udp, socket);
+        for (size_t i = 0; i < count; i++) {
+            struct kh_datagram in;
+
+            kh_io_udp_set_received(&server->udp, i, &in);
+            kh_hub_handle_datagram(server->hub, now, &in);
+            drain(server);
+        }
+        kh_io_udp_set_flush(&server->udp);
+    }
+}
+
+static void handle_signals(struct server *server)
+{
+    struct signalfd_siginfo info;
+
+    while (read(server->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGUSR1)
+            print_stats(server);
+        else
+            server->ending = true;
+    }
+}
+
+/* Rounded up, so that what was due is due when poll returns. */
+static int wait_ms(kh_time until)
+{
+    kh_duration left = kh_time_since(until, kh_io_clock_now());
+
+    if (until == KH_NEVER)
+        return -1;
+    return left > KH_SECONDS(3600) ? 3600 * 1000 : (int)((left + 999) / 1000);
+}
+
+static void step(struct server *server)
+{
+    struct pollfd polls[KH_IO_SOCKETS_MAX + 1] = {{.fd = server->signals, .events = POLLIN}};
+    nfds_t count = 1;
+
+    for (size_t i = 0; i < server->udp.count; i++)
+        polls[count++] = (struct pollfd){.fd = server->udp.sockets[i].fd, .events = POLLIN};
+    if (poll(polls, count, wait_ms(kh_hub_timeout(server->hub))) < 0)
+        return;
+    for (size_t i = 0; i < server->udp.count; i++) {
+        if (polls[i + 1].revents != 0)
+            handle_socket(server, i, ROUNDS_MAX);
+    }
+    if (kh_hub_timeout(server->hub) <= kh_io_clock_now()) {
+        kh_hub_handle_timeout(server->hub, kh_io_clock_now());
+        drain(server);
+        kh_io_udp_set_flush(&server->udp);
+    }
+    if (polls[0].revents != 0)
+        handle_signals(server);
+}
+
+int kh_knotholed_serve(const struct kh_knotholed_options *options)
+{
+    struct server server = {.signals = -1};
+    int code = 1;
+
+    if (!kh_io_udp_set_init(&server.udp)) {
+        (void)fprintf(stderr, "knotholed: out of memory\n");
+        return 1;
+    }
+    if (!open_sockets(&server, options) || !open_signals(&server) || !open_hub(&server, options))
+        goto out;
+    say_ready(&server);
+    while (!server.ending)
+        step(&server);
+    for (size_t i = 0; i < server.udp.count; i++)
+        handle_socket(&server, i, DRAIN_ROUNDS_MAX);
+    if (options->log_level >= KH_LOG_INFO)
+        print_stats(&server);
+    code = 0;
+
+out:
+    kh_hub_free(server.hub);
+    if (server.signals >= 0)
+        close(server.signals);
+    kh_io_udp_set_fini(&server.udp);
+    return code;
+}
