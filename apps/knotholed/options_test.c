@@ -16,7 +16,8 @@ static char why[KH_KNOTHOLED_WHY_MAX];
 /* One to three arguments after the program's name; NULL ends them. */
 static bool parse(char *a, char *b, char *c)
 {
-    char *argv[] = {(char[]){"knotholed"}, a, b, c, NULL};
+    char name[] = "knotholed";
+    char *argv[] = {name, a, b, c, NULL};
     int argc = 1;
 
     while (argv[argc] != NULL)
@@ -92,11 +93,12 @@ static void wrong_usage_gets_a_sentence(void **state)
 
 static void listen_has_a_limit(void **state)
 {
+    char listen[] = "--listen=127.0.0.1:0";
     char *argv[1 + KH_IO_SOCKETS_MAX + 2] = {ARG("knotholed")};
 
     (void)state;
     for (int i = 1; i <= KH_IO_SOCKETS_MAX + 1; i++)
-        argv[i] = (char[]){"--listen=127.0.0.1:0"};
+        argv[i] = listen;
     assert_true(kh_knotholed_options_parse(&options, 1 + KH_IO_SOCKETS_MAX, argv, why));
     assert_false(kh_knotholed_options_parse(&options, 2 + KH_IO_SOCKETS_MAX, argv, why));
     assert_string_equal(why, "--listen can be given 16 times at most");
