@@ -1,4 +1,4 @@
-/* test/support/dice.c - splitmix64 and what is drawn from it.
+/* support/dice.c - splitmix64 and what is drawn from it.
  *
  * SPDX-License-Identifier: MIT
  */

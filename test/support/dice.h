@@ -1,4 +1,4 @@
-/* test/support/dice.h - small, fast, repeatable randomness for the models tests are made of.
+/* support/dice.h - small, fast, repeatable randomness for the models tests are made of.
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* test/support/nat.c - sessions of the modelled NAT: who talks to whom under which external port.
+/* support/nat.c - sessions of the modelled NAT: who talks to whom under which external port.
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* test/support/nat.h - a NAT box or firewall as RFC 4787 describes them: a pure model.
+/* support/nat.h - a NAT box or firewall as RFC 4787 describes them: a pure model.
  *
  * SPDX-License-Identifier: MIT
  *

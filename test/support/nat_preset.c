@@ -1,4 +1,4 @@
-/* test/support/nat_preset.c - the boxes people have at home, at work and at their provider's.
+/* support/nat_preset.c - the boxes people have at home, at work and at their provider's.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -1,4 +1,4 @@
-/* test/support/nat_test.c - every behaviour of the modelled NAT, seen from both sides.
+/* support/nat_test.c - every behaviour of the modelled NAT, seen from both sides.
  *
  * SPDX-License-Identifier: MIT
  */
