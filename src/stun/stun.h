@@ -82,7 +82,8 @@ enum kh_stun_attribute_type {
     KH_STUN_OTHER_ADDRESS = 0x802C,
     KH_STUN_MOBILITY_TICKET = 0x8030, /* RFC 8016 */
     KH_STUN_NOMINATION = 0xC001,      /* draft-thatcher-ice-renomination: a u32 that grows */
-    /* ours; comprehension-required, since our methods mean nothing without them */
+    /* ours; comprehension-required, since our methods mean nothing without them; a new one needs
+     * its row in attribute.c too */
     KH_STUN_ROOM = 0x7F00,      /* 32 bytes: the room's Ed25519 public key */
     KH_STUN_MEMBER = 0x7F01,    /* 16 bytes: a member id */
     KH_STUN_PUBLIC_KEY = 0x7F02, /* 32 bytes: X25519 */
@@ -115,6 +116,15 @@ struct kh_stun_attribute {
     size_t len;           /* without padding */
 };
 
+/* One entry of PASSWORD-ALGORITHMS, or the whole of PASSWORD-ALGORITHM (RFC 8489 14.11, 18.5). */
+struct kh_stun_algorithm {
+    uint16_t number;
+    struct kh_span parameters; /* borrowed; empty for both numbers assigned so far */
+};
+
+#define KH_STUN_ALGORITHM_MD5 1
+#define KH_STUN_ALGORITHM_SHA256 2
+
 /* ---- reading ---- */
 
 /* A look at the first bytes only (RFC 7983): could this be STUN at all? */
@@ -126,7 +136,8 @@ bool kh_stun_is_stun(const uint8_t *data, size_t len);
 KH_MUST_USE enum kh_status kh_stun_parse(const uint8_t *data, size_t len,
                                          struct kh_stun_message *out);
 
-/* Finds the first attribute of that type that integrity, where present, covers. */
+/* Finds the first attribute of that type that integrity, where present, covers.  False as well if
+ * the table does not expect it in such a message or its length is impossible. */
 bool kh_stun_find(const struct kh_stun_message *message, uint16_t type,
                   struct kh_stun_attribute *out);
 
@@ -148,6 +159,17 @@ bool kh_stun_find_addr_nth(const struct kh_stun_message *message, uint16_t type,
 /* code is 300..699; reason, if not NULL, is borrowed. */
 bool kh_stun_find_error(const struct kh_stun_message *message, unsigned *code,
                         struct kh_span *reason);
+
+/* Gives the n-th type that an error response names in UNKNOWN-ATTRIBUTES, from 0. */
+bool kh_stun_find_unknown(const struct kh_stun_message *message, size_t n, uint16_t *out);
+/* Walks the algorithms in such an attribute: start with *at = 0; false at the end, or where the
+ * list is malformed. */
+bool kh_stun_next_algorithm(const struct kh_stun_attribute *list, size_t *at,
+                            struct kh_stun_algorithm *out);
+
+/* Takes a type out of the unknown ones, for an agent that offers what it asks.  CHANGE-REQUEST,
+ * RESPONSE-PORT and PADDING in a request count as unknown until then (RFC 5780 6.1). */
+void kh_stun_accept(struct kh_stun_message *message, uint16_t type);
 
 /* Does the message carry this integrity, made with this key?  Constant time.  For SHA256 truncated
  * values of 16..32 bytes in steps of 4 pass the length check (RFC 8489 14.6), but only with
@@ -183,6 +205,9 @@ void kh_stun_add_flag(struct kh_stun_writer *writer, uint16_t type);
 void kh_stun_add_addr(struct kh_stun_writer *writer, uint16_t type, const struct kh_addr *addr);
 void kh_stun_add_error(struct kh_stun_writer *writer, unsigned code, const char *reason);
 void kh_stun_add_unknown(struct kh_stun_writer *writer, const struct kh_stun_message *request);
+/* One number for PASSWORD-ALGORITHM, any count for PASSWORD-ALGORITHMS. */
+void kh_stun_add_algorithms(struct kh_stun_writer *writer, uint16_t type, const uint16_t *numbers,
+                            size_t count);
 void kh_stun_add_integrity(struct kh_stun_writer *writer, struct kh_span key);
 void kh_stun_add_integrity_sha256(struct kh_stun_writer *writer, struct kh_span key);
 void kh_stun_add_fingerprint(struct kh_stun_writer *writer);
