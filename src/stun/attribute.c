@@ -97,6 +97,9 @@ static const struct row rows[] = {
     {KH_STUN_SEQUENCE, OWN, ALL, 8, 8},
     {KH_STUN_ROOM_VERSION, OWN, ALL, 8, 8},
     {KH_STUN_CHANGE, OWN, ALL, 0, LEN_MAX},
+    {KH_STUN_EARLY, OWN, ALL, 0, LEN_MAX},
+    {KH_STUN_TARGET, OWN, ALL, 16, 16},
+    {KH_STUN_BASE_VERSION, OWN, ALL, 8, 8},
 };
 
 static const struct row *find_row(uint16_t type)
