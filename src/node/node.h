@@ -53,11 +53,11 @@ enum kh_node_event_kind {
     KH_NODE_EVENT_LEFT,        /* after leave: all is said, the node may be freed */
 };
 
+/* Pointers in it are valid until the next event is asked for. */
 struct kh_node_event {
     enum kh_node_event_kind kind;
     struct kh_room_member_id member;
-    const char
-        *name; /* terminated; like all pointers here valid until the next event is asked for */
+    const char *name; /* terminated */
     uint8_t identity[KH_KEY_LEN];
     struct kh_ice_path path;
     struct kh_addr mapped;

@@ -1,0 +1,121 @@
+/* node/local.c - our addresses as candidates: which of them, and what the server sees of them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "node/inside.h"
+
+#include <assert.h>
+#include <string.h>
+
+static bool is_far(const struct kh_addr *addr)
+{
+    enum kh_addr_reach reach = kh_addr_reach(addr);
+
+    return reach == KH_REACH_PRIVATE || reach == KH_REACH_GLOBAL;
+}
+
+/* RFC 8445 5.1.1.1: loopback is no candidate, and link-local rarely a good one; but where nothing
+ * else is, they are what two members on one machine or one wire have. */
+static bool is_usable(const struct kh_node *node, const struct kh_addr *addr)
+{
+    if (is_far(addr))
+        return true;
+    for (size_t i = 0; i < node->addr_count; i++)
+        if (is_far(&node->addrs[i]))
+            return false;
+    return true;
+}
+
+static bool is_host(const struct kh_node *node, const struct kh_addr *addr)
+{
+    for (size_t i = 0; i < node->addr_count; i++)
+        if (kh_addr_equal(&node->addrs[i], addr))
+            return is_usable(node, addr);
+    return false;
+}
+
+static bool is_wanted(const struct kh_node *node, const struct kh_ice_candidate *candidate)
+{
+    if (!is_host(node, &candidate->base))
+        return false;
+    if (candidate->kind == KH_ICE_HOST)
+        return true;
+    return kh_addr_equal(&candidate->addr, &node->mapped) &&
+           kh_addr_equal(&candidate->base, &node->mapped_base);
+}
+
+/* A slot that a neighbour still believes to hold its old candidate must not hold another. */
+static bool is_free(const struct kh_node *node, size_t slot)
+{
+    if (node->locals[slot].in_use)
+        return false;
+    for (size_t i = 0; i < node->neighbour_count; i++)
+        if (node->neighbours[i]->given.locals & (1u << slot))
+            return false;
+    return true;
+}
+
+/* Returns true if it was not there yet. */
+static bool want(struct kh_node *node, const struct kh_ice_candidate *candidate)
+{
+    size_t slot = LOCALS_MAX;
+
+    for (size_t i = 0; i < LOCALS_MAX; i++) {
+        const struct kh_node_local *local = &node->locals[i];
+
+        if (local->in_use && local->candidate.kind == candidate->kind &&
+            kh_addr_equal(&local->candidate.addr, &candidate->addr) &&
+            kh_addr_equal(&local->candidate.base, &candidate->base))
+            return false;
+        if (slot == LOCALS_MAX && is_free(node, i))
+            slot = i;
+    }
+    assert(slot < LOCALS_MAX);
+    node->locals[slot] = (struct kh_node_local){.in_use = true, .candidate = *candidate};
+    return true;
+}
+
+bool kh_node_update_locals(struct kh_node *node)
+{
+    bool changed = false;
+
+    for (size_t i = 0; i < LOCALS_MAX; i++) {
+        struct kh_node_local *local = &node->locals[i];
+
+        if (!local->in_use || is_wanted(node, &local->candidate))
+            continue;
+        local->in_use = false;
+        changed = changed || local->candidate.kind == KH_ICE_HOST;
+    }
+    for (size_t i = 0; i < node->addr_count; i++) {
+        struct kh_ice_candidate host = {
+            .kind = KH_ICE_HOST, .addr = node->addrs[i], .base = node->addrs[i]};
+
+        if (is_usable(node, &node->addrs[i]) && want(node, &host))
+            changed = true;
+    }
+    /* Seen as we are: no NAT between us and the server, so nothing to add (RFC 8445 5.1.3). */
+    if (is_host(node, &node->mapped_base) && !kh_addr_equal(&node->mapped, &node->mapped_base)) {
+        struct kh_ice_candidate reflexive = {
+            .kind = KH_ICE_SERVER_REFLEXIVE, .addr = node->mapped, .base = node->mapped_base};
+
+        want(node, &reflexive);
+    }
+    return changed;
+}
+
+size_t kh_node_list_hosts(const struct kh_node *node,
+                          struct kh_room_candidate out[static KH_ROOM_CANDIDATES_MAX])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < LOCALS_MAX && count < KH_ROOM_CANDIDATES_MAX; i++) {
+        const struct kh_node_local *local = &node->locals[i];
+
+        /* The reflexive one is left to the server, which tells it anyway, and sooner. */
+        if (local->in_use && local->candidate.kind == KH_ICE_HOST)
+            out[count++] =
+                (struct kh_room_candidate){KH_ROOM_CANDIDATE_HOST, local->candidate.addr};
+    }
+    return count;
+}
