@@ -92,6 +92,7 @@ struct kh_room_card {
 #define KH_ROOM_MEMBERS_MAX 64
 #define KH_ROOM_TEXT_MAX 16384 /* bytes of one message */
 #define KH_ROOM_LOG_MAX 4096   /* own entries kept for members that come later */
+#define KH_ROOM_LOG_BYTES_MAX (8u << 20)
 
 struct kh_room;
 
@@ -132,7 +133,7 @@ struct kh_room_event {
 struct kh_room_transmit {
     struct kh_room_member_id to;
     enum kh_room_carrier via;
-    const uint8_t *data; /* valid until the next input */
+    const uint8_t *data; /* valid until the next call that is not const */
     size_t len;
 };
 
@@ -158,8 +159,8 @@ KH_MUST_USE enum kh_status kh_room_open_card(const struct kh_room *room,
                                              struct kh_span sealed, struct kh_room_card *out);
 
 /* A member is present: what it lacks of our log will be sent to it.  The same one again changes
- * nothing.  KH_ERR_FULL past KH_ROOM_MEMBERS_MAX.  KH_ERR_AUTH if this id already came with another
- * identity. */
+ * nothing; one that was removed goes on where it stopped.  KH_ERR_FULL past KH_ROOM_MEMBERS_MAX.
+ * KH_ERR_AUTH if this id is ours or already came with another identity. */
 KH_MUST_USE enum kh_status kh_room_add_member(struct kh_room *room, kh_time now,
                                               const struct kh_room_member_id *member,
                                               const uint8_t identity[static KH_KEY_LEN]);
@@ -168,12 +169,15 @@ void kh_room_remove_member(struct kh_room *room, kh_time now,
 /* Channel open: frames go there, beginning with all that is unacknowledged.  Closed: signals. */
 void kh_room_set_channel(struct kh_room *room, kh_time now, const struct kh_room_member_id *member,
                          bool open);
-/* The channel refused a frame just drained (KH_ERR_FULL): hold on; and go on after it is writable. */
+/* True: the channel refused the transmit just drained (KH_ERR_FULL).  Say so at once, before draining
+ * on: that one is taken back, and nothing more comes for this channel until it is writable: false. */
 void kh_room_set_blocked(struct kh_room *room, kh_time now, const struct kh_room_member_id *member,
                          bool blocked);
 
 /* Appends to our log.  KH_ERR_FORMAT: not showable UTF-8 (newlines allowed), empty or longer than
- * KH_ROOM_TEXT_MAX.  KH_ERR_FULL: too much is undelivered; say it again later. */
+ * KH_ROOM_TEXT_MAX.  KH_ERR_FULL: KH_ROOM_LOG_MAX entries or KH_ROOM_LOG_BYTES_MAX are kept and the
+ * oldest is still undelivered to a present member (or to everyone, with none present); say it again
+ * later. */
 KH_MUST_USE enum kh_status kh_room_say(struct kh_room *room, kh_time now, uint64_t time_ms,
                                        const char *text, size_t len, struct kh_room_entry_id *out);
 
@@ -182,7 +186,8 @@ KH_MUST_USE enum kh_status kh_room_say(struct kh_room *room, kh_time now, uint64
 size_t kh_room_early_signal(struct kh_room *room, uint8_t out[static KH_ROOM_SIGNAL_MAX]);
 
 /* A message from this member's channel, or a sealed signal from it.  Malformed or unauthentic ones
- * are dropped and counted.  A signal of a member not (yet) added is dropped. */
+ * are dropped and counted.  A few signals of members not yet added wait some seconds for them: the
+ * push that tells of a member can be lost or late. */
 void kh_room_handle_channel(struct kh_room *room, kh_time now,
                             const struct kh_room_member_id *from, struct kh_span data);
 void kh_room_handle_signal(struct kh_room *room, kh_time now, const struct kh_room_member_id *from,
