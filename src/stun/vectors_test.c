@@ -37,6 +37,17 @@ static const char request_2_4[] = "000100602112a44278ad3433c6ad72c029da412e"
                                   "0014000b6578616d706c652e6f726700"
                                   "00080014f67024656dd64a3e02b8e0712e85c9a28ca89666";
 
+/* RFC 8489 B.1 as erratum 6268 corrects it: the printed one counts its own header in the length
+ * field, and lacks the PASSWORD-ALGORITHM without which its key would be another. */
+static const char request_b_1[] =
+    "000100902112a44278ad3433c6ad72c029da412e"
+    "001e00204a3cf38fef6992bda952c6780417da0f24819415569e60b205c46e41407f1704"
+    "001500296f624d61744a6f7332414141"
+    "43662f2f3439396b39353464364f4c33346f4c39465354767936347341000000"
+    "0014000b6578616d706c652e6f726700"
+    "001d000400020000"
+    "001c0020b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65";
+
 static struct kh_span text(const char *text)
 {
     return (struct kh_span){text, strlen(text)};
@@ -121,6 +132,32 @@ static void sample_long_term_request_reads(void **state)
     assert_true(kh_stun_check_integrity(&message, (struct kh_span){key, sizeof key}));
 }
 
+static void b_1_request_reads(void **state)
+{
+    struct hex hex = hex_of(request_b_1);
+    struct kh_stun_message message = parsed(&hex);
+    struct kh_stun_algorithm algorithm;
+    struct kh_stun_attribute attribute;
+    uint8_t expected[KH_SHA256_LEN];
+    uint8_t key[KH_SHA256_LEN];
+    const uint8_t *userhash;
+    size_t at = 0;
+
+    (void)state;
+    kh_stun_userhash(text(MATRIX), text("example.org"), expected);
+    assert_true(kh_stun_find_bytes(&message, KH_STUN_USERHASH, KH_SHA256_LEN, &userhash));
+    assert_memory_equal(userhash, expected, sizeof expected);
+    assert_text(&message, KH_STUN_NONCE, "obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA");
+    assert_text(&message, KH_STUN_REALM, "example.org");
+    assert_true(kh_stun_find(&message, KH_STUN_PASSWORD_ALGORITHM, &attribute));
+    assert_true(kh_stun_next_algorithm(&attribute, &at, &algorithm));
+    assert_int_equal(algorithm.number, KH_STUN_ALGORITHM_SHA256);
+    kh_stun_long_term_key_sha256(text(MATRIX), text("example.org"), text("TheMatrIX"), key);
+    assert_true(
+        kh_stun_check_integrity_sha256(&message, (struct kh_span){key, sizeof key}, KH_SHA256_LEN));
+    assert_false(kh_stun_check_integrity(&message, (struct kh_span){key, sizeof key}));
+}
+
 /* Padding may hold anything (RFC 8489 14) and the integrity covers it; RFC 5769 has spaces where
  * we write zeros.  So each message is written twice: once as the vector without its integrity and
  * padding, and once with the vector's padding put in before the integrity is added. */
@@ -168,6 +205,7 @@ static void assert_rewrites(const char *vector, struct kh_span key)
 
 static void sample_messages_write(void **state)
 {
+    uint8_t sha256_key[KH_SHA256_LEN];
     uint8_t key[KH_MD5_LEN];
 
     (void)state;
@@ -176,14 +214,15 @@ static void sample_messages_write(void **state)
     assert_rewrites(response_2_2, text(PASSWORD));
     assert_rewrites(response_2_3, text(PASSWORD));
     assert_rewrites(request_2_4, (struct kh_span){key, sizeof key});
+    kh_stun_long_term_key_sha256(text(MATRIX), text("example.org"), text("TheMatrIX"), sha256_key);
+    assert_rewrites(request_b_1, (struct kh_span){sha256_key, sizeof sha256_key});
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sample_request_reads),
-        cmocka_unit_test(sample_responses_read),
-        cmocka_unit_test(sample_long_term_request_reads),
+        cmocka_unit_test(sample_request_reads),           cmocka_unit_test(sample_responses_read),
+        cmocka_unit_test(sample_long_term_request_reads), cmocka_unit_test(b_1_request_reads),
         cmocka_unit_test(sample_messages_write),
     };
 
