@@ -74,7 +74,8 @@ struct kh_ice_config {
 
 enum kh_ice_event_kind {
     KH_ICE_EVENT_STATE,
-    KH_ICE_EVENT_VALID, /* a first or further pair became valid: data received on it is the peer's */
+    KH_ICE_EVENT_VALID, /* a first or further pair became valid: data received on it is the peer's
+                         */
     KH_ICE_EVENT_PATH,  /* send along this from now on; may come again */
 };
 
@@ -128,8 +129,7 @@ KH_MUST_USE enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh
 KH_MUST_USE enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
                                                    const struct kh_ice_candidate *candidate);
 /* An interface went away: its candidates and pairs end, the selected path too if it used it. */
-void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now,
-                               const struct kh_addr *base);
+void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base);
 
 /* Returns false if the datagram is not STUN for this agent: offer it to the next owner.  A request
  * is ours if its USERNAME is "local:remote" of our fragments; an answer if we wait for its id.

@@ -1,0 +1,334 @@
+/* ice/agent.c - the agent's life, its inputs, and what time does to it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "ice/agent.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *kh_ice_state_name(enum kh_ice_state state)
+{
+    static const char *const names[] = {
+        [KH_ICE_NEW] = "new",
+        [KH_ICE_CHECKING] = "checking",
+        [KH_ICE_CONNECTED] = "connected",
+        [KH_ICE_FAILED] = "failed",
+    };
+
+    assert((size_t)state < sizeof names / sizeof names[0]);
+    return names[state];
+}
+
+void kh_ice_agent_emit(struct kh_ice_agent *agent, const struct kh_ice_event *event)
+{
+    size_t at;
+    bool has_room = kh_ring_push(&agent->event_ring, KH_ICE_EVENTS_MAX, &at);
+
+    assert(has_room);
+    agent->events[at] = *event;
+}
+
+void kh_ice_agent_enter(struct kh_ice_agent *agent, enum kh_ice_state state)
+{
+    struct kh_ice_event event = {.kind = KH_ICE_EVENT_STATE, .state = state};
+
+    if (agent->state == state)
+        return;
+    kh_log_line(&agent->config.log, KH_LOG_INFO, "ice %.4s %s→%s", agent->remote.ufrag,
+                kh_ice_state_name(agent->state), kh_ice_state_name(state));
+    agent->state = state;
+    kh_ice_agent_emit(agent, &event);
+}
+
+void kh_ice_agent_fail(struct kh_ice_agent *agent)
+{
+    assert(agent->selected == KH_ICE_NOWHERE);
+    agent->is_restarting = false;
+    agent->nominated = KH_ICE_NOWHERE;
+    kh_ice_pairs_stop(agent);
+    kh_ice_agent_enter(agent, KH_ICE_FAILED);
+}
+
+static void assert_drained(const struct kh_ice_agent *agent)
+{
+    assert(kh_outbox_is_empty(&agent->outbox));
+    assert(agent->event_ring.count == 0);
+}
+
+static void set_default(kh_duration *duration, kh_duration value)
+{
+    if (*duration == 0)
+        *duration = value;
+}
+
+/* Copies only what the texts say, so that equal credentials are equal in all bytes. */
+static void copy_credentials(struct kh_ice_credentials *out, const struct kh_ice_credentials *from)
+{
+    kh_wipe(out, sizeof *out);
+    memcpy(out->ufrag, from->ufrag, strlen(from->ufrag));
+    memcpy(out->password, from->password, strlen(from->password));
+}
+
+enum kh_status kh_ice_agent_new(struct kh_ice_agent **out, const struct kh_ice_config *config)
+{
+    struct kh_ice_agent *agent = calloc(1, sizeof *agent);
+    enum kh_status status;
+
+    assert(kh_ice_credentials_are_valid(&config->local));
+    if (agent == NULL)
+        return KH_ERR_MEMORY;
+    status = kh_outbox_init(&agent->outbox, KH_ICE_OUTBOX_MAX, KH_ICE_MESSAGE_MAX);
+    if (status != KH_OK) {
+        free(agent);
+        return status;
+    }
+    agent->config = *config;
+    copy_credentials(&agent->config.local, &config->local);
+    set_default(&agent->config.pacing, KH_MILLISECONDS(20));
+    set_default(&agent->config.check_rto, KH_MILLISECONDS(120));
+    set_default(&agent->config.patience, KH_MILLISECONDS(39500));
+    set_default(&agent->config.consent_period, KH_SECONDS(5));
+    set_default(&agent->config.consent_expiry, KH_SECONDS(30));
+    kh_rng_init(&agent->rng, config->seed);
+    kh_wipe(agent->config.seed, sizeof agent->config.seed);
+    agent->tie_breaker = kh_rng_u64(&agent->rng);
+    agent->is_controlling = config->role == KH_ICE_CONTROLLING;
+    agent->selected = KH_ICE_NOWHERE;
+    agent->nominated = KH_ICE_NOWHERE;
+    agent->deadline = KH_NEVER;
+    *out = agent;
+    return KH_OK;
+}
+
+void kh_ice_agent_free(struct kh_ice_agent *agent)
+{
+    if (agent == NULL)
+        return;
+    kh_outbox_fini(&agent->outbox);
+    kh_rng_fini(&agent->rng);
+    kh_wipe(agent, sizeof *agent);
+    free(agent);
+}
+
+/* RFC 8863 4: what the peer has not yet told, or not yet been told, may still make a pair work. */
+static void lose_patience(struct kh_ice_agent *agent, kh_time now)
+{
+    bool is_probing = agent->state == KH_ICE_CHECKING || agent->is_restarting;
+
+    if (!is_probing || now < agent->patience_at || kh_ice_pairs_are_pending(agent))
+        return;
+    if (agent->selected == KH_ICE_NOWHERE) {
+        kh_ice_agent_fail(agent);
+        return;
+    }
+    agent->is_restarting = false; /* what we have is all there is: see whether it still works */
+    agent->consent_at = now;
+}
+
+/* Does what is due, then notes when more will be. */
+static void work(struct kh_ice_agent *agent, kh_time now)
+{
+    kh_ice_consent_work(agent, now);
+    kh_ice_check_work(agent, now);
+    lose_patience(agent, now);
+    agent->deadline = kh_time_min(kh_ice_check_timeout(agent), kh_ice_consent_timeout(agent));
+    if ((agent->state == KH_ICE_CHECKING || agent->is_restarting) && agent->patience_at > now)
+        agent->deadline = kh_time_min(agent->deadline, agent->patience_at);
+}
+
+/* Checks all pairs from the start, with fresh patience. */
+static void probe(struct kh_ice_agent *agent, kh_time now)
+{
+    assert(agent->has_remote);
+    kh_ice_pairs_reset(agent);
+    agent->nominated = KH_ICE_NOWHERE;
+    agent->patience_at = kh_time_add(now, agent->config.patience);
+    agent->is_restarting = agent->selected != KH_ICE_NOWHERE;
+    if (!agent->is_restarting)
+        kh_ice_agent_enter(agent, KH_ICE_CHECKING);
+}
+
+void kh_ice_agent_set_remote(struct kh_ice_agent *agent, kh_time now,
+                             const struct kh_ice_credentials *remote)
+{
+    assert_drained(agent);
+    if (!kh_ice_credentials_are_valid(remote)) {
+        agent->stats.dropped_malformed++;
+        return;
+    }
+    if (agent->has_remote && strcmp(agent->remote.ufrag, remote->ufrag) == 0 &&
+        kh_equal(agent->remote.password, remote->password, strlen(remote->password) + 1))
+        return;
+    if (agent->has_remote) {
+        agent->remote_before = agent->remote;
+        agent->generation++;
+        if (!agent->is_controlling)
+            agent->nomination = 0; /* the peer may count from the start again */
+    }
+    copy_credentials(&agent->remote, remote);
+    agent->has_remote = true;
+    probe(agent, now);
+    work(agent, now);
+}
+
+void kh_ice_agent_restart(struct kh_ice_agent *agent, kh_time now,
+                          const struct kh_ice_credentials *local)
+{
+    assert_drained(agent);
+    if (local != NULL) {
+        assert(kh_ice_credentials_are_valid(local));
+        agent->local_before = agent->config.local;
+        copy_credentials(&agent->config.local, local);
+    }
+    if (agent->has_remote)
+        probe(agent, now);
+    work(agent, now);
+}
+
+enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh_time now,
+                                      const struct kh_ice_candidate *candidate)
+{
+    struct kh_ice_entry entry = {.is_used = true,
+                                 .kind = candidate->kind,
+                                 .addr = candidate->addr,
+                                 .base = candidate->base,
+                                 .priority = kh_ice_priority(candidate->kind, &candidate->addr)};
+    uint8_t at;
+
+    assert_drained(agent);
+    if (!kh_ice_addr_is_usable(&entry.addr) || !kh_ice_addr_is_usable(&entry.base) ||
+        entry.addr.family != entry.base.family)
+        return KH_ERR_FORMAT;
+    at = kh_ice_local_find(agent, &entry.addr, &entry.base);
+    if (at != KH_ICE_NOWHERE) {
+        /* RFC 8445 5.1.3: redundant; but what a peer saw before the server told is known now. */
+        if (agent->locals[at].kind == KH_ICE_PEER_REFLEXIVE)
+            agent->locals[at] = entry;
+    } else {
+        at = kh_ice_local_store(agent, &entry);
+    }
+    if (at == KH_ICE_NOWHERE)
+        return KH_ERR_FULL;
+    for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
+        if (agent->remotes[i].is_used)
+            (void)kh_ice_pair_add(agent, at, i);
+    work(agent, now);
+    return KH_OK;
+}
+
+enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
+                                       const struct kh_ice_candidate *candidate)
+{
+    struct kh_ice_entry entry = {.is_used = true,
+                                 .kind = candidate->kind,
+                                 .addr = kh_ice_unscoped(&candidate->addr),
+                                 .priority = kh_ice_priority(candidate->kind, &candidate->addr),
+                                 .generation = agent->generation};
+    uint8_t at;
+
+    assert_drained(agent);
+    if (!kh_ice_addr_is_usable(&entry.addr))
+        return KH_ERR_FORMAT;
+    at = kh_ice_remote_find(agent, &entry.addr);
+    if (at == KH_ICE_NOWHERE)
+        at = kh_ice_remote_store(agent, &entry);
+    else if (agent->remotes[at].kind == KH_ICE_PEER_REFLEXIVE)
+        agent->remotes[at] = entry; /* RFC 8838 11.4: now we know what it is */
+    else
+        agent->remotes[at].generation = agent->generation;
+    if (at == KH_ICE_NOWHERE)
+        return KH_ERR_FULL;
+    for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
+        if (agent->locals[i].is_used && agent->locals[i].kind != KH_ICE_PEER_REFLEXIVE)
+            (void)kh_ice_pair_add(agent, i, at);
+    work(agent, now);
+    return KH_OK;
+}
+
+void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base)
+{
+    bool had_path = agent->selected != KH_ICE_NOWHERE;
+
+    assert_drained(agent);
+    for (uint8_t i = 0; i < KH_ICE_PAIRS_MAX; i++)
+        if (agent->pairs[i].is_used &&
+            kh_addr_equal(&agent->locals[agent->pairs[i].local].base, base))
+            kh_ice_pair_remove(agent, i);
+    for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
+        if (kh_addr_equal(&agent->locals[i].base, base))
+            agent->locals[i] = (struct kh_ice_entry){0};
+    if (had_path && agent->selected == KH_ICE_NOWHERE) {
+        if (!kh_ice_replace_selected(agent, now))
+            probe(agent, now); /* another interface may be about to come */
+    }
+    work(agent, now);
+}
+
+bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,
+                                  const struct kh_datagram *datagram)
+{
+    struct kh_stun_message message;
+    bool is_ours = false;
+
+    assert_drained(agent);
+    if (!kh_stun_is_stun(datagram->data, datagram->len) ||
+        kh_stun_parse(datagram->data, datagram->len, &message) != KH_OK ||
+        message.method != KH_STUN_BINDING)
+        return false;
+    if (message.class == KH_STUN_REQUEST)
+        is_ours = kh_ice_request_handle(agent, now, datagram, &message);
+    else if (message.class == KH_STUN_SUCCESS || message.class == KH_STUN_ERROR)
+        is_ours = kh_ice_answer_handle(agent, now, datagram, &message);
+    if (is_ours)
+        work(agent, now);
+    return is_ours;
+}
+
+void kh_ice_agent_handle_timeout(struct kh_ice_agent *agent, kh_time now)
+{
+    assert_drained(agent);
+    work(agent, now);
+}
+
+bool kh_ice_agent_next_transmit(struct kh_ice_agent *agent, struct kh_datagram *out)
+{
+    return kh_outbox_next(&agent->outbox, out);
+}
+
+bool kh_ice_agent_next_event(struct kh_ice_agent *agent, struct kh_ice_event *out)
+{
+    size_t at;
+
+    if (!kh_ring_pop(&agent->event_ring, KH_ICE_EVENTS_MAX, &at))
+        return false;
+    *out = agent->events[at];
+    return true;
+}
+
+kh_time kh_ice_agent_timeout(const struct kh_ice_agent *agent)
+{
+    return agent->deadline;
+}
+
+enum kh_ice_state kh_ice_agent_state(const struct kh_ice_agent *agent)
+{
+    return agent->state;
+}
+
+bool kh_ice_agent_is_valid(const struct kh_ice_agent *agent, const struct kh_addr *local,
+                           const struct kh_addr *remote)
+{
+    uint8_t index = kh_ice_pair_find(agent, local, kh_ice_remote_find(agent, remote));
+
+    return index != KH_ICE_NOWHERE && agent->pairs[index].is_valid;
+}
+
+struct kh_ice_stats kh_ice_agent_stats(const struct kh_ice_agent *agent)
+{
+    struct kh_ice_stats stats = agent->stats;
+
+    stats.dropped_outbox_full = agent->outbox.dropped;
+    return stats;
+}

@@ -1,0 +1,209 @@
+/* ice/agent.h - the agent's insides, shared by the files of this folder only.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Candidates and pairs live in fixed tables and refer to each other by index; an index stays true
+ * until its slot is emptied, and whoever empties a slot also forgets the indices that point to it.
+ */
+#ifndef KH_ICE_AGENT_H
+#define KH_ICE_AGENT_H
+
+#include "base/outbox.h"
+#include "base/ring.h"
+#include "ice/ice.h"
+
+#define KH_ICE_NOWHERE 0xffu   /* no index; both tables are shorter */
+#define KH_ICE_EVENTS_MAX 8    /* one input gives at most a VALID, two PATHs and two STATEs */
+#define KH_ICE_OUTBOX_MAX 16   /* one answer, a burst of new checks, retransmissions due at once */
+#define KH_ICE_MESSAGE_MAX 256 /* our longest check has 168 bytes, with fragments of 32 */
+#define KH_ICE_ATTEMPTS_MAX 7  /* RFC 8489 6.2.1: Rc */
+#define KH_ICE_RTO_MAX KH_MILLISECONDS(1600) /* doubling stops: a late peer should not wait long   \
+                                              */
+#define KH_ICE_RETRY                                                                               \
+    KH_SECONDS(5) /* failed pairs again while patience lasts: the peer may be late */
+/* Checks that may leave at once before pacing holds them back.  RFC 8445 14.2 spaces all of them;
+ * a handful of 100-byte packets is less than one TCP flight (RFC 6928), and it halves the time
+ * until a reflexive pair behind a few host pairs is tried. */
+#define KH_ICE_BURST_ORDINARY 5
+#define KH_ICE_BURST_TRIGGERED 10
+#define KH_ICE_SUSPECT 2 /* unanswered consent checks in a row before we look for another path */
+#define KH_ICE_WARM_MAX 2
+#define KH_ICE_WARM_PERIOD KH_SECONDS(13) /* sent along with a consent check: 15 s on average */
+
+enum kh_ice_pair_state {
+    KH_ICE_PAIR_FROZEN, /* RFC 8445 6.1.2.6 */
+    KH_ICE_PAIR_WAITING,
+    KH_ICE_PAIR_IN_PROGRESS,
+    KH_ICE_PAIR_SUCCEEDED,
+    KH_ICE_PAIR_FAILED,
+};
+
+struct kh_ice_entry {
+    bool is_used;
+    enum kh_ice_kind kind;
+    struct kh_addr addr;
+    struct kh_addr base;
+    uint32_t priority;
+    uint32_t generation; /* remote: of the credentials it was last told with */
+};
+
+/* One Binding request on its way.  Its bytes are made again for each retransmission, so what they
+ * are made of is kept here. */
+struct kh_ice_check {
+    bool is_waiting;   /* for an answer */
+    bool is_consent;   /* RFC 7675 5.1: never retransmitted, the next one has a new id */
+    bool is_triggered; /* pursued to its end whatever else is found meanwhile */
+    bool is_controlling;
+    uint8_t id[KH_STUN_ID_LEN];
+    uint64_t tie_breaker;
+    uint32_t nomination; /* 0: does not nominate */
+    unsigned attempts;
+    kh_duration rto;
+    kh_time sent_at; /* the last time */
+    kh_time next_at; /* to send again, or to give up */
+};
+
+struct kh_ice_pair {
+    bool is_used;
+    enum kh_ice_pair_state state;
+    uint8_t local;
+    uint8_t remote;
+    /* RFC 8445 7.2.5.3.2 makes a second, valid pair with the local candidate the answer tells of.
+     * It has the same base and the same remote address, so it is the same path: we note its local
+     * candidate here instead. */
+    uint8_t seen;
+    bool is_valid;    /* an answer came within the consent time; outlives a restart until then */
+    bool rtt_is_sure; /* the check was sent once only (Karn) */
+    kh_duration rtt;
+    uint64_t priority;
+    uint64_t turn; /* in the triggered-check queue, which is first in, first out; 0: not in it */
+    uint32_t nomination; /* controlling: the value our checks on it carry once it is nominated */
+    unsigned missed;     /* consent checks unanswered in a row */
+    kh_time consent_until;
+    kh_time failed_at;
+    struct kh_ice_check check;
+    struct kh_ice_check older; /* cancelled by a newer one, but its answer still counts */
+};
+
+struct kh_ice_agent {
+    struct kh_ice_config config; /* with defaults filled in; .local is current */
+    struct kh_rng rng;
+    enum kh_ice_state state;
+    bool is_controlling;
+    bool has_remote;
+    bool is_restarting; /* the selected path is of the time before; the next valid pair replaces it
+                         */
+    uint64_t tie_breaker;
+    struct kh_ice_credentials remote;
+    struct kh_ice_credentials local_before;  /* of before the last restart: the peer may not know */
+    struct kh_ice_credentials remote_before; /* likewise */
+    uint32_t generation;                     /* counts remote credentials */
+
+    struct kh_ice_entry locals[KH_ICE_CANDIDATES_MAX];
+    struct kh_ice_entry remotes[KH_ICE_CANDIDATES_MAX];
+    struct kh_ice_pair pairs[KH_ICE_PAIRS_MAX];
+
+    uint8_t selected;    /* carries data */
+    uint8_t nominated;   /* will be selected as soon as an answer confirms it */
+    uint32_t nomination; /* the highest value used or seen */
+    uint64_t turns;      /* given out by the triggered-check queue */
+    kh_time pace_at;     /* when the checks sent so far would all have been due at one per Ta */
+    kh_time patience_at;
+    kh_time consent_at; /* of the next consent check on the selected pair */
+    kh_time deadline;
+
+    struct kh_outbox outbox;
+    struct kh_ring event_ring;
+    struct kh_ice_event events[KH_ICE_EVENTS_MAX];
+    struct kh_ice_stats stats;
+};
+
+/* ---- agent.c ---- */
+void kh_ice_agent_enter(struct kh_ice_agent *agent, enum kh_ice_state state);
+void kh_ice_agent_emit(struct kh_ice_agent *agent, const struct kh_ice_event *event);
+void kh_ice_agent_fail(struct kh_ice_agent *agent);
+
+/* ---- candidate.c ---- */
+/* A function of kind and address alone, so that both sides agree without telling each other. */
+uint32_t kh_ice_priority(enum kh_ice_kind kind, const struct kh_addr *addr);
+/* Without its scope, which means something on our side of the link only. */
+struct kh_addr kh_ice_unscoped(const struct kh_addr *addr);
+bool kh_ice_addr_is_usable(const struct kh_addr *addr);
+bool kh_ice_can_pair(const struct kh_ice_entry *local, const struct kh_ice_entry *remote);
+/* The local candidate to check from for datagrams that came to `base`; NOWHERE if none. */
+uint8_t kh_ice_local_find_base(const struct kh_ice_agent *agent, const struct kh_addr *base);
+uint8_t kh_ice_local_find(const struct kh_ice_agent *agent, const struct kh_addr *addr,
+                          const struct kh_addr *base);
+uint8_t kh_ice_remote_find(const struct kh_ice_agent *agent, const struct kh_addr *addr);
+/* Stores it, giving up something of no use if the table is full; NOWHERE if all is of use. */
+uint8_t kh_ice_local_store(struct kh_ice_agent *agent, const struct kh_ice_entry *entry);
+uint8_t kh_ice_remote_store(struct kh_ice_agent *agent, const struct kh_ice_entry *entry);
+
+/* ---- pair.c ---- */
+struct kh_addr kh_ice_pair_from(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
+struct kh_addr kh_ice_pair_to(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
+struct kh_ice_path kh_ice_pair_path(const struct kh_ice_agent *agent,
+                                    const struct kh_ice_pair *pair);
+uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,
+                         uint8_t remote);
+/* Makes or finds the pair of both; NOWHERE if they do not fit or the table holds better ones. */
+uint8_t kh_ice_pair_add(struct kh_ice_agent *agent, uint8_t local, uint8_t remote);
+void kh_ice_pair_remove(struct kh_ice_agent *agent, uint8_t index);
+void kh_ice_pair_fail(struct kh_ice_agent *agent, kh_time now, uint8_t index);
+/* Makes an answer to the check in progress welcome, but waits for none (RFC 8445 7.3.1.4). */
+void kh_ice_pair_cancel(struct kh_ice_pair *pair);
+void kh_ice_pairs_prioritise(struct kh_ice_agent *agent); /* after a change of role */
+void kh_ice_pairs_reset(struct kh_ice_agent *agent);      /* all to be checked again */
+void kh_ice_pairs_stop(struct kh_ice_agent *agent);       /* no answer is welcome any more */
+/* RFC 8445 7.2.5.3.3: what is alike in kind and place is likely to succeed too. */
+void kh_ice_pairs_thaw(struct kh_ice_agent *agent, const struct kh_ice_pair *like);
+/* The one an ordinary check should go to next (RFC 8445 6.1.4.2); NOWHERE if none. */
+uint8_t kh_ice_pair_next(const struct kh_ice_agent *agent);
+bool kh_ice_pairs_are_pending(const struct kh_ice_agent *agent);
+
+/* ---- check.c ---- */
+void kh_ice_check_trigger(struct kh_ice_agent *agent, uint8_t index);
+/* False if the outbox is full. */
+bool kh_ice_check_send_consent(struct kh_ice_agent *agent, kh_time now, uint8_t index,
+                               kh_duration wait);
+/* Sends what is due: retransmissions, then triggered, then ordinary checks. */
+void kh_ice_check_work(struct kh_ice_agent *agent, kh_time now);
+kh_time kh_ice_check_timeout(const struct kh_ice_agent *agent);
+
+/* ---- answer.c ---- */
+/* False if it answers none of our checks. */
+bool kh_ice_answer_handle(struct kh_ice_agent *agent, kh_time now,
+                          const struct kh_datagram *datagram,
+                          const struct kh_stun_message *message);
+
+/* ---- request.c ---- */
+bool kh_ice_request_handle(struct kh_ice_agent *agent, kh_time now,
+                           const struct kh_datagram *datagram,
+                           const struct kh_stun_message *message);
+void kh_ice_role_set(struct kh_ice_agent *agent, bool is_controlling);
+
+/* ---- nominate.c ---- */
+bool kh_ice_is_suspect(const struct kh_ice_agent *agent); /* the selected path does not answer */
+/* Is it still worth checking, given what we have? */
+bool kh_ice_is_wanted(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
+/* Controlling: tells the peer that this pair is to carry the data from now on. */
+void kh_ice_nominate(struct kh_ice_agent *agent, uint8_t index);
+void kh_ice_select(struct kh_ice_agent *agent, kh_time now, uint8_t index);
+/* Decides what an answer on this pair means for the selected path; confirms: it was the answer to
+ * a check that nominated. */
+void kh_ice_consider(struct kh_ice_agent *agent, kh_time now, uint8_t index, bool confirms);
+/* Controlled: the peer nominated this pair; 0: without saying how much it means it. */
+void kh_ice_follow(struct kh_ice_agent *agent, kh_time now, uint8_t index, uint32_t nomination);
+/* The selected path is gone: takes the best valid one left; false if there is none. */
+bool kh_ice_replace_selected(struct kh_ice_agent *agent, kh_time now);
+
+/* ---- consent.c ---- */
+/* The next consent check goes out a period from now. */
+void kh_ice_consent_schedule(struct kh_ice_agent *agent, kh_time now);
+void kh_ice_consent_renew(struct kh_ice_agent *agent, kh_time now, uint8_t index);
+/* Asks at once whether the selected path still works. */
+void kh_ice_consent_hurry(struct kh_ice_agent *agent, kh_time now);
+void kh_ice_consent_work(struct kh_ice_agent *agent, kh_time now);
+kh_time kh_ice_consent_timeout(const struct kh_ice_agent *agent);
+
+#endif
