@@ -41,9 +41,9 @@
 /* Members that left and may come back; each costs 64 bytes.  An older one starts anew. */
 #define KH_ROOM_DEPARTED_MAX 256
 
-/* What a channel refused is taken back to here. */
+/* The latest transmit for a channel, which may be refused, and what its peer was before it. */
 struct kh_room_undo {
-    bool is_set;
+    struct kh_room_peer *peer; /* NULL: nothing can be taken back any more */
     bool head_due;
     bool have_due;
     uint64_t sent;
@@ -64,7 +64,6 @@ struct kh_room_peer {
     kh_duration patience; /* for the next retry_at or stall_at */
     kh_time retry_at;     /* repeat what is unacknowledged; KH_NEVER: nothing is under way */
     bool head_due;
-    struct kh_room_undo undo;
 
     /* Its log on its way here. */
     struct kh_room_inbox inbox;
@@ -114,6 +113,7 @@ struct kh_room {
     size_t departed_count;                                  /* ever */
 
     uint8_t out[KH_ROOM_MESSAGE_MAX];
+    struct kh_room_undo undo;
     struct kh_room_stats stats;
 };
 

@@ -71,6 +71,7 @@ static void begin(struct kh_room *room, kh_time now)
 {
     assert(!has_event(room));
     assert(!has_transmit(room));
+    room->undo.peer = NULL;
     free_list(&room->spent);
     if (now > room->now)
         room->now = now;
@@ -254,6 +255,7 @@ void kh_room_set_blocked(struct kh_room *room, kh_time now, const struct kh_room
         begin(room, now);
     if (peer != NULL)
         kh_room_peer_set_blocked(room, peer, blocked);
+    room->undo.peer = NULL;
 }
 
 /* ---- saying ---- */
@@ -373,6 +375,7 @@ kh_time kh_room_timeout(const struct kh_room *room)
 
 bool kh_room_next_transmit(struct kh_room *room, struct kh_room_transmit *out)
 {
+    room->undo.peer = NULL; /* the one before was not refused */
     for (size_t i = 0; i < room->peer_count; i++) {
         struct kh_room_peer *peer = room->peers[(room->turn + i) % room->peer_count];
 

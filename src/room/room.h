@@ -75,7 +75,7 @@ struct kh_room_candidate {
 
 /* All a member tells the others about how to reach it and who it is. */
 struct kh_room_card {
-    uint32_t revision; /* grows; an older one never replaces a newer one */
+    uint32_t revision;            /* grows; an older one never replaces a newer one */
     uint8_t identity[KH_KEY_LEN]; /* Ed25519 public key */
     char name[KH_ROOM_NAME_MAX + 1];
     uint8_t fingerprint[KH_SHA256_LEN]; /* of the DTLS certificate */
@@ -123,7 +123,7 @@ struct kh_room_event {
     struct kh_room_entry_id entry;
     struct kh_room_member_id member; /* MESSAGE: who handed it over; DELIVERED: who has it now */
     uint64_t time_ms;                /* Unix time the author claims */
-    const char *text;                /* not terminated; showable UTF-8; valid until the next input */
+    const char *text; /* not terminated; showable UTF-8; valid until the next input */
     size_t text_len;
     enum kh_room_carrier via;
 };
@@ -169,8 +169,9 @@ void kh_room_remove_member(struct kh_room *room, kh_time now,
 /* Channel open: frames go there, beginning with all that is unacknowledged.  Closed: signals. */
 void kh_room_set_channel(struct kh_room *room, kh_time now, const struct kh_room_member_id *member,
                          bool open);
-/* True: the channel refused the transmit just drained (KH_ERR_FULL).  Say so at once, before draining
- * on: that one is taken back, and nothing more comes for this channel until it is writable: false. */
+/* True: the channel refused the transmit just drained (KH_ERR_FULL).  Say so at once, before
+ * draining on: that one is taken back, and nothing more comes for this channel until it is
+ * writable: false. */
 void kh_room_set_blocked(struct kh_room *room, kh_time now, const struct kh_room_member_id *member,
                          bool blocked);
 
@@ -188,8 +189,8 @@ size_t kh_room_early_signal(struct kh_room *room, uint8_t out[static KH_ROOM_SIG
 /* A message from this member's channel, or a sealed signal from it.  Malformed or unauthentic ones
  * are dropped and counted.  A few signals of members not yet added wait some seconds for them: the
  * push that tells of a member can be lost or late. */
-void kh_room_handle_channel(struct kh_room *room, kh_time now,
-                            const struct kh_room_member_id *from, struct kh_span data);
+void kh_room_handle_channel(struct kh_room *room, kh_time now, const struct kh_room_member_id *from,
+                            struct kh_span data);
 void kh_room_handle_signal(struct kh_room *room, kh_time now, const struct kh_room_member_id *from,
                            struct kh_span sealed);
 void kh_room_handle_timeout(struct kh_room *room, kh_time now);

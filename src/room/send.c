@@ -141,8 +141,10 @@ static void transmit_channel(struct kh_room *room, struct kh_room_peer *peer,
 {
     struct kh_writer writer = kh_writer_to(room->out, sizeof room->out);
 
-    peer->undo = (struct kh_room_undo){
-        .is_set = true, .head_due = peer->head_due, .have_due = peer->have_due, .sent = peer->sent};
+    room->undo = (struct kh_room_undo){.peer = peer,
+                                       .head_due = peer->head_due,
+                                       .have_due = peer->have_due,
+                                       .sent = peer->sent};
     write_frames(room, peer, &writer);
     out->via = KH_ROOM_CHANNEL;
     out->data = room->out;
@@ -168,7 +170,6 @@ void kh_room_peer_set_channel(struct kh_room *room, struct kh_room_peer *peer, b
         return;
     peer->channel_open = open;
     peer->blocked = false;
-    peer->undo.is_set = false;
     peer->head_due = open && room->outlog.last > 0;
     /* The signals that acknowledged may be lost: say it again where nothing is. */
     peer->have_due = peer->have_due || (open && peer->inbox.have > 0);
@@ -176,22 +177,23 @@ void kh_room_peer_set_channel(struct kh_room *room, struct kh_room_peer *peer, b
     forget_failures(peer);
 }
 
+static void take_back(struct kh_room_peer *peer, const struct kh_room_undo *undo)
+{
+    peer->sent = undo->sent;
+    peer->head_due = undo->head_due;
+    peer->have_due = undo->have_due;
+}
+
 void kh_room_peer_set_blocked(struct kh_room *room, struct kh_room_peer *peer, bool blocked)
 {
     if (!peer->channel_open)
         return;
     peer->blocked = blocked;
-    if (!blocked) {
-        peer->retry_at =
-            peer->sent > peer->acked ? kh_time_add(room->now, peer->patience) : KH_NEVER;
-    } else if (peer->undo.is_set) {
-        peer->sent = peer->undo.sent > peer->acked ? peer->undo.sent : peer->acked;
-        peer->head_due = peer->head_due || peer->undo.head_due;
-        peer->have_due = peer->have_due || peer->undo.have_due;
-        peer->undo.is_set = false;
-    }
-    if (blocked)
-        peer->retry_at = KH_NEVER; /* the peer cannot acknowledge what waits in our own buffers */
+    if (blocked && room->undo.peer == peer)
+        take_back(peer, &room->undo);
+    /* What waits in buffers on our side cannot be acknowledged yet. */
+    peer->retry_at =
+        !blocked && peer->sent > peer->acked ? kh_time_add(room->now, peer->patience) : KH_NEVER;
 }
 
 void kh_room_peer_acknowledge(struct kh_room *room, struct kh_room_peer *peer, uint64_t have)

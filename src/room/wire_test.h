@@ -385,4 +385,19 @@ static inline bool wire_is_settled(const struct wire *wire)
     return true;
 }
 
+/* Goes on until everyone has all, and then for a while: nothing more may come of it. */
+static inline bool wire_settle(struct wire *wire)
+{
+    kh_time until = kh_time_add(wire->now, KH_SECONDS(600));
+
+    while (!wire_is_settled(wire)) {
+        if (!wire_step(wire, until))
+            return false;
+    }
+    wire_run(wire, KH_SECONDS(20));
+    for (size_t i = 0; i < wire->count; i++)
+        assert_int_equal(kh_room_timeout(wire->parties[i].room), KH_NEVER);
+    return wire_is_settled(wire);
+}
+
 #endif
