@@ -94,8 +94,14 @@ static bool step_frame(struct kh_node *node)
         taken = kh_node_mail_put(&node->mail, SIGNALS_WAITING_MAX, &transmit);
     else if (neighbour != NULL)
         taken = kh_node_mail_put(&neighbour->mail, FRAMES_WAITING_MAX, &transmit);
-    if (!taken)
-        node->frames_refused++;
+    if (taken)
+        return true;
+    node->frames_refused++;
+    if (neighbour != NULL && transmit.via == KH_ROOM_CHANNEL) {
+        /* Told at once, the room takes the frame back; it goes on when the mailbox is empty. */
+        neighbour->room.blocked = true;
+        kh_room_set_blocked(node->room, node->now, &neighbour->id, true);
+    }
     return true;
 }
 

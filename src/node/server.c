@@ -137,9 +137,8 @@ static void handle_signal(struct kh_node *node, const struct kh_rendezvous_clien
 {
     struct kh_room_member_id from = member_of(&event->id);
 
-    if (kh_node_find_neighbour(node, &from) != NULL)
-        kh_room_handle_signal(node->room, node->now, &from,
-                              (struct kh_span){event->data, event->len});
+    /* Also from someone whose card is still on its way: the room keeps a few such signals. */
+    kh_room_handle_signal(node->room, node->now, &from, (struct kh_span){event->data, event->len});
 }
 
 static void handle_event(struct kh_node *node, const struct kh_rendezvous_client_event *event)
