@@ -35,8 +35,8 @@ enum kh_rendezvous_error {
     KH_RENDEZVOUS_ERROR_CONFLICT = 409,      /* the member id is present with another key */
     KH_RENDEZVOUS_ERROR_KEY_USED = 410,      /* this stay is over: join with a new key */
     KH_RENDEZVOUS_ERROR_UNKNOWN_ATTRIBUTE = 420,
-    KH_RENDEZVOUS_ERROR_NONCE_STALE = 438,   /* as 401 */
-    KH_RENDEZVOUS_ERROR_NO_SESSION = 481,    /* join again */
+    KH_RENDEZVOUS_ERROR_NONCE_STALE = 438, /* as 401 */
+    KH_RENDEZVOUS_ERROR_NO_SESSION = 481,  /* join again */
     KH_RENDEZVOUS_ERROR_ROOM_FULL = 486,
     KH_RENDEZVOUS_ERROR_SERVER_FULL = 508,
 };
@@ -151,11 +151,11 @@ struct kh_rendezvous_registry;
 /* Zero means the default. */
 struct kh_rendezvous_registry_config {
     uint8_t seed[32];
-    size_t members_max;            /* in all rooms; 200,000 */
-    size_t room_members_max;       /* KH_RENDEZVOUS_MEMBERS_MAX at most, and by default */
-    kh_duration lifetime;          /* a silent member is gone after this; 60 s */
-    kh_duration nonce_lifetime;    /* 1 h */
-    unsigned signals_per_second;   /* of one member, with a burst of four times as many; 32 */
+    size_t members_max;          /* in all rooms; 200,000 */
+    size_t room_members_max;     /* KH_RENDEZVOUS_MEMBERS_MAX at most, and by default */
+    kh_duration lifetime;        /* a silent member is gone after this; 60 s */
+    kh_duration nonce_lifetime;  /* 1 h */
+    unsigned signals_per_second; /* of one member, with a burst of four times as many; 32 */
     struct kh_log log;
 };
 
@@ -163,7 +163,7 @@ struct kh_rendezvous_registry_stats {
     size_t members;
     size_t rooms;
     uint64_t joins;
-    uint64_t challenges;  /* joins answered with a nonce */
+    uint64_t challenges; /* joins answered with a nonce */
     uint64_t updates;
     uint64_t leaves;
     uint64_t expiries;

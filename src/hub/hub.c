@@ -1,0 +1,188 @@
+/* hub/hub.c - tells apart what arrives at a server's port, and answers it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "hub/hub.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stun/stun.h"
+
+#define GREETING "Hi!"
+#define GREETING_LEN 3
+#define ANSWER "HI!"
+
+struct kh_hub {
+    struct kh_rendezvous_registry *registry; /* owned */
+    struct kh_datagram answer;               /* the hub's own; len 0: none */
+    uint8_t data[KH_DATAGRAM_MAX];
+    char software[128]; /* RFC 8489 14.14: fewer than 128 characters; empty: none */
+    struct kh_log log;
+    struct kh_hub_stats stats;
+};
+
+enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *config)
+{
+    struct kh_rendezvous_registry_config registry = config->registry;
+    struct kh_hub *hub = calloc(1, sizeof *hub);
+    size_t len = config->software == NULL ? 0 : strlen(config->software);
+
+    if (hub == NULL)
+        return KH_ERR_MEMORY;
+    assert(len < sizeof hub->software);
+    if (len > 0)
+        memcpy(hub->software, config->software, len);
+    hub->log = config->log;
+    memcpy(registry.seed, config->seed, sizeof registry.seed);
+    registry.log = config->log;
+    if (kh_rendezvous_registry_new(&hub->registry, &registry) != KH_OK) {
+        kh_hub_free(hub);
+        return KH_ERR_MEMORY;
+    }
+    *out = hub;
+    return KH_OK;
+}
+
+void kh_hub_free(struct kh_hub *hub)
+{
+    if (hub == NULL)
+        return;
+    kh_rendezvous_registry_free(hub->registry);
+    free(hub);
+}
+
+static void answer(struct kh_hub *hub, const struct kh_datagram *datagram, size_t len)
+{
+    assert(len > 0 && len <= sizeof hub->data);
+    hub->answer = (struct kh_datagram){
+        .from = datagram->to, .to = datagram->from, .data = hub->data, .len = len};
+}
+
+/* The oldest handshake: `Hi!`, as a person types it or as a program sends it. */
+static bool is_greeting(const struct kh_datagram *datagram)
+{
+    const uint8_t *end = datagram->data + GREETING_LEN;
+    size_t more = datagram->len - GREETING_LEN;
+
+    if (datagram->len < GREETING_LEN || memcmp(datagram->data, GREETING, GREETING_LEN) != 0)
+        return false;
+    return more == 0 || (more == 1 && end[0] == '\n') ||
+           (more == 2 && end[0] == '\r' && end[1] == '\n');
+}
+
+/* Answers in kind, line end included: never longer than what was asked. */
+static void greet(struct kh_hub *hub, const struct kh_datagram *datagram)
+{
+    memcpy(hub->data, datagram->data, datagram->len);
+    memcpy(hub->data, ANSWER, GREETING_LEN);
+    hub->stats.greetings++;
+    answer(hub, datagram, datagram->len);
+}
+
+static void refuse_binding(struct kh_hub *hub, const struct kh_datagram *datagram,
+                           const struct kh_stun_message *message)
+{
+    struct kh_stun_writer writer =
+        kh_stun_begin(hub->data, sizeof hub->data, KH_STUN_ERROR, KH_STUN_BINDING, message->id);
+
+    /* RFC 8489 6.3.1: say what we do not understand. */
+    kh_stun_add_error(&writer, 420, "");
+    kh_stun_add_unknown(&writer, message);
+    if (message->has_fingerprint)
+        kh_stun_add_fingerprint(&writer);
+    answer(hub, datagram, kh_stun_finish(&writer));
+}
+
+/* RFC 8489 requires an answer to a request of 20 bytes, which must name an address and so is
+ * longer: the one unauthenticated answer that is.  It carries SOFTWARE only where the request left
+ * room. */
+static void answer_binding(struct kh_hub *hub, const struct kh_datagram *datagram,
+                           const struct kh_stun_message *message)
+{
+    struct kh_stun_writer writer =
+        kh_stun_begin(hub->data, sizeof hub->data, KH_STUN_SUCCESS, KH_STUN_BINDING, message->id);
+    size_t software_len = strlen(hub->software);
+    size_t fingerprint_len = message->has_fingerprint ? 8 : 0;
+    size_t len;
+
+    kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &datagram->from);
+    len = writer.bytes.len + fingerprint_len + 4 + ((software_len + 3) & ~(size_t)3);
+    if (software_len > 0 && len <= datagram->len)
+        kh_stun_add(&writer, KH_STUN_SOFTWARE, hub->software, software_len);
+    if (message->has_fingerprint)
+        kh_stun_add_fingerprint(&writer);
+    answer(hub, datagram, kh_stun_finish(&writer));
+}
+
+static void handle_binding(struct kh_hub *hub, const struct kh_datagram *datagram,
+                           const struct kh_stun_message *message)
+{
+    if (message->class == KH_STUN_INDICATION)
+        return; /* RFC 8489 6.3.2: a keepalive, never answered */
+    if (message->class != KH_STUN_REQUEST) {
+        hub->stats.dropped_malformed++;
+        return;
+    }
+    hub->stats.bindings++;
+    if (message->unknown_count > 0)
+        refuse_binding(hub, datagram, message);
+    else
+        answer_binding(hub, datagram, message);
+}
+
+static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram)
+{
+    struct kh_stun_message message;
+
+    if (kh_stun_parse(datagram->data, datagram->len, &message) != KH_OK)
+        hub->stats.dropped_malformed++;
+    else if (message.method == KH_STUN_BINDING)
+        handle_binding(hub, datagram, &message);
+    else if (!kh_rendezvous_registry_handle_message(hub->registry, now, datagram, &message))
+        hub->stats.dropped_malformed++;
+}
+
+void kh_hub_handle_datagram(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram)
+{
+    assert(hub->answer.len == 0);
+    hub->stats.datagrams++;
+    if (datagram->len == 0)
+        hub->stats.dropped_malformed++;
+    else if (is_greeting(datagram))
+        greet(hub, datagram);
+    else if (kh_stun_is_stun(datagram->data, datagram->len))
+        handle_stun(hub, now, datagram);
+    else
+        hub->stats.dropped_malformed++;
+}
+
+void kh_hub_handle_timeout(struct kh_hub *hub, kh_time now)
+{
+    assert(hub->answer.len == 0);
+    kh_rendezvous_registry_handle_timeout(hub->registry, now);
+}
+
+bool kh_hub_next_transmit(struct kh_hub *hub, struct kh_datagram *out)
+{
+    if (hub->answer.len == 0)
+        return kh_rendezvous_registry_next_transmit(hub->registry, out);
+    *out = hub->answer;
+    hub->answer.len = 0;
+    return true;
+}
+
+kh_time kh_hub_timeout(const struct kh_hub *hub)
+{
+    return kh_rendezvous_registry_timeout(hub->registry);
+}
+
+struct kh_hub_stats kh_hub_stats(const struct kh_hub *hub)
+{
+    struct kh_hub_stats stats = hub->stats;
+
+    stats.registry = kh_rendezvous_registry_stats(hub->registry);
+    stats.dropped_outbox_full = stats.registry.dropped_outbox_full;
+    return stats;
+}
