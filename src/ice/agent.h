@@ -17,8 +17,9 @@
 #define KH_ICE_OUTBOX_MAX 16   /* one answer, a burst of new checks, retransmissions due at once */
 #define KH_ICE_MESSAGE_MAX 256 /* our longest check has 168 bytes, with fragments of 32 */
 #define KH_ICE_ATTEMPTS_MAX 7  /* RFC 8489 6.2.1: Rc */
-#define KH_ICE_RTO_MAX KH_MILLISECONDS(1600) /* doubling stops: a late peer should not wait long   \
-                                              */
+#define KH_ICE_RTO_MAX                                                                             \
+    KH_MILLISECONDS(1600) /* doubling stops: a late peer should not wait long                      \
+                           */
 #define KH_ICE_RETRY                                                                               \
     KH_SECONDS(5) /* failed pairs again while patience lasts: the peer may be late */
 /* Checks that may leave at once before pacing holds them back.  RFC 8445 14.2 spaces all of them;

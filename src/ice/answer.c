@@ -53,9 +53,13 @@ static void measure(struct kh_ice_pair *pair, const struct kh_ice_check *check, 
  * that nominates stands for itself: an answer to an earlier one says nothing about it. */
 static void settle_checks(struct kh_ice_pair *pair, bool is_current)
 {
-    pair->older.is_waiting = false;
-    if (is_current || pair->check.nomination == 0)
+    if (is_current) {
         pair->check.is_waiting = false;
+    } else {
+        pair->older.is_waiting = false;
+        if (pair->check.nomination == 0)
+            kh_ice_pair_cancel(pair);
+    }
     if (!pair->check.is_waiting || pair->check.is_consent)
         pair->state = KH_ICE_PAIR_SUCCEEDED;
 }

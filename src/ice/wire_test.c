@@ -4,6 +4,7 @@
  */
 #include "ice/wire_test.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *const server = "198.51.100.1:3478";
@@ -251,6 +252,9 @@ void wire_drain(struct wire *wire, int host)
     }
     while (kh_ice_agent_next_transmit(it->agent, &datagram)) {
         it->sent++;
+        wire->last_sent[host] = (struct wire_packet){
+            .at = wire->now, .from = datagram.from, .to = datagram.to, .len = datagram.len};
+        memcpy(wire->last_sent[host].data, datagram.data, datagram.len);
         memcpy(copy, datagram.data, datagram.len);
         datagram.data = copy;
         if (wire->tamper == NULL || wire->tamper(wire, host, &datagram, copy))
@@ -264,6 +268,45 @@ bool wire_inject(struct wire *wire, int host, const struct kh_datagram *datagram
 
     wire_drain(wire, host);
     return is_ours;
+}
+
+bool wire_ask(struct wire *wire, int host, const char *from, const struct wire_request *request)
+{
+    const struct kh_ice_credentials *local = &wire->hosts[host].credentials;
+    const struct kh_ice_credentials *remote = &wire->hosts[!host].credentials;
+    const char *password = request->password != NULL ? request->password : local->password;
+    uint8_t id[KH_STUN_ID_LEN] = {request->id};
+    uint8_t data[300];
+    char username[80];
+    struct kh_datagram datagram = {wire_addr(from), wire->hosts[host].addrs[0], data, 0};
+    struct kh_stun_writer writer =
+        kh_stun_begin(data, sizeof data, KH_STUN_REQUEST, KH_STUN_BINDING, id);
+
+    (void)snprintf(username, sizeof username, "%s:%s", local->ufrag, remote->ufrag);
+    if (request->username != NULL)
+        (void)snprintf(username, sizeof username, "%s", request->username);
+    kh_stun_add(&writer, KH_STUN_USERNAME, username, strlen(username));
+    if (request->priority != 0)
+        kh_stun_add_u32(&writer, KH_STUN_PRIORITY, request->priority);
+    if (request->role != 0)
+        kh_stun_add_u64(&writer, request->role, request->tie_breaker);
+    if (request->use_candidate)
+        kh_stun_add_flag(&writer, KH_STUN_USE_CANDIDATE);
+    if (request->nomination != 0)
+        kh_stun_add_u32(&writer, KH_STUN_NOMINATION, request->nomination);
+    if (request->unknown != 0)
+        kh_stun_add_u32(&writer, request->unknown, 1);
+    kh_stun_add_integrity(&writer, (struct kh_span){password, strlen(password)});
+    kh_stun_add_fingerprint(&writer);
+    datagram.len = kh_stun_finish(&writer);
+    assert_int_not_equal(datagram.len, 0);
+    return wire_inject(wire, host, &datagram);
+}
+
+void wire_parse_sent(struct wire *wire, int host, struct kh_stun_message *out)
+{
+    assert_int_equal(kh_stun_parse(wire->last_sent[host].data, wire->last_sent[host].len, out),
+                     KH_OK);
 }
 
 static struct wire_packet *next_packet(struct wire *wire)

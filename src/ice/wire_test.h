@@ -60,7 +60,8 @@ struct wire {
     bool is_cut; /* nothing arrives */
     /* May change or drop (false) what a host sends, before NAT and wire; NULL: no. */
     bool (*tamper)(struct wire *wire, int host, struct kh_datagram *datagram, uint8_t *copy);
-    struct wire_packet last[2]; /* the last datagram delivered to each */
+    struct wire_packet last[2];      /* the last datagram delivered to each */
+    struct wire_packet last_sent[2]; /* the last one each sent */
 };
 
 void wire_init(struct wire *wire, uint64_t seed);
@@ -85,6 +86,25 @@ void wire_drain(struct wire *wire, int host);
 struct kh_addr wire_mapped(struct wire *wire, int host, size_t addr);
 struct kh_addr wire_addr(const char *text);
 struct kh_ice_candidate wire_candidate(enum kh_ice_kind kind, const char *addr, const char *base);
+
+/* A request that claims to come from the other host's agent; zero leaves an attribute out. */
+struct wire_request {
+    uint32_t priority;
+    uint16_t role; /* KH_STUN_ICE_CONTROLLING, KH_STUN_ICE_CONTROLLED or none */
+    uint64_t tie_breaker;
+    bool use_candidate;
+    uint32_t nomination;
+    uint16_t unknown;     /* type of an attribute nobody knows */
+    const char *password; /* NULL: the right one */
+    const char *username; /* NULL: the right one */
+    uint8_t id;           /* the first byte of the transaction id */
+};
+
+/* Gives such a request to the host, as if it came from `from` to its first address. */
+bool wire_ask(struct wire *wire, int host, const char *from, const struct wire_request *request);
+/* The last message the host sent, parsed. */
+void wire_parse_sent(struct wire *wire, int host, struct kh_stun_message *out);
+
 /* Both send along the same pair of addresses, each seen from its side. */
 bool wire_agrees(struct wire *wire);
 
