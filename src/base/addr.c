@@ -122,7 +122,8 @@ static int parse_port(const char *text)
     return port;
 }
 
-static enum kh_status parse_ip(const char *text, size_t len, int port, struct kh_addr *out)
+static enum kh_status parse_ip(enum kh_family family, const char *text, size_t len, int port,
+                               struct kh_addr *out)
 {
     char ip_text[INET6_ADDRSTRLEN];
     uint8_t ip[16];
@@ -131,30 +132,29 @@ static enum kh_status parse_ip(const char *text, size_t len, int port, struct kh
         return KH_ERR_FORMAT;
     memcpy(ip_text, text, len);
     ip_text[len] = '\0';
-    if (inet_pton(AF_INET, ip_text, ip) == 1)
-        *out = kh_addr_from_ip(KH_FAMILY_IPV4, ip, (uint16_t)port);
-    else if (inet_pton(AF_INET6, ip_text, ip) == 1)
-        *out = kh_addr_from_ip(KH_FAMILY_IPV6, ip, (uint16_t)port);
-    else
+    if (inet_pton(family == KH_FAMILY_IPV4 ? AF_INET : AF_INET6, ip_text, ip) != 1)
         return KH_ERR_FORMAT;
+    *out = kh_addr_from_ip(family, ip, (uint16_t)port);
     return KH_OK;
 }
 
 enum kh_status kh_addr_parse(const char *text, uint16_t port_default, struct kh_addr *out)
 {
-    const char *first_colon = strchr(text, ':');
+    const char *colon = strchr(text, ':');
     const char *close;
 
     if (text[0] == '[') {
         close = strchr(text, ']');
         if (close == NULL || (close[1] != '\0' && close[1] != ':'))
             return KH_ERR_FORMAT;
-        return parse_ip(text + 1, (size_t)(close - text - 1),
+        return parse_ip(KH_FAMILY_IPV6, text + 1, (size_t)(close - text - 1),
                         close[1] == ':' ? parse_port(close + 2) : port_default, out);
     }
-    if (first_colon != NULL && strchr(first_colon + 1, ':') == NULL)
-        return parse_ip(text, (size_t)(first_colon - text), parse_port(first_colon + 1), out);
-    return parse_ip(text, strlen(text), port_default, out);
+    if (colon == NULL)
+        return parse_ip(KH_FAMILY_IPV4, text, strlen(text), port_default, out);
+    if (strchr(colon + 1, ':') == NULL)
+        return parse_ip(KH_FAMILY_IPV4, text, (size_t)(colon - text), parse_port(colon + 1), out);
+    return parse_ip(KH_FAMILY_IPV6, text, strlen(text), port_default, out);
 }
 
 char *kh_addr_ip_text(const struct kh_addr *addr, char text[static KH_ADDR_TEXT_MAX])

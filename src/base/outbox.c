@@ -43,7 +43,8 @@ bool kh_outbox_push(struct kh_outbox *box, const struct kh_datagram *datagram)
         return false;
     }
     box->slots[at] = (struct kh_outbox_slot){datagram->from, datagram->to, datagram->len};
-    memcpy(box->data + at * box->len_max, datagram->data, datagram->len);
+    if (datagram->len > 0)
+        memcpy(box->data + at * box->len_max, datagram->data, datagram->len);
     return true;
 }
 
