@@ -67,6 +67,7 @@ struct kh_node_neighbour {
     bool timeout_due;
     bool restart_due;
     bool close_due;
+    bool farewell; /* its channel was open when we began to leave */
 };
 
 /* A name and the key it came with. */

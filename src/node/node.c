@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OUTBOX_MAX 128 /* what all children said before their second input in one round of steps   \
-                        */
+#define OUTBOX_MAX                                                                                 \
+    128 /* what all children said before their second input in one round of steps                  \
+         */
 #define LEAVE_MAX KH_SECONDS(2)
 
 static void begin_input(struct kh_node *node, kh_time now)
@@ -184,8 +185,12 @@ void kh_node_leave(struct kh_node *node, kh_time now)
     node->leave_due = node->life == LIFE_STAYING;
     node->server_left = node->life == LIFE_NEW;
     node->leave_by = kh_time_add(now, LEAVE_MAX);
-    for (size_t i = 0; i < node->neighbour_count; i++)
-        node->neighbours[i]->close_due = true;
+    for (size_t i = 0; i < node->neighbour_count; i++) {
+        struct kh_node_neighbour *neighbour = node->neighbours[i];
+
+        neighbour->close_due = true;
+        neighbour->farewell = neighbour->peer != NULL && kh_peer_is_open(neighbour->peer);
+    }
     kh_node_enter(node, LIFE_LEAVING);
 }
 

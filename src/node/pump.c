@@ -81,27 +81,29 @@ static bool next_room_event(struct kh_node *node, struct kh_node_event *out)
 
 /* ---- frames ---- */
 
+static bool put_away(struct kh_node *node, const struct kh_room_transmit *transmit)
+{
+    struct kh_node_neighbour *neighbour = kh_node_find_neighbour(node, &transmit->to);
+
+    assert(neighbour != NULL);
+    if (transmit->via == KH_ROOM_SIGNAL)
+        return kh_node_mail_put(&node->mail, SIGNALS_WAITING_MAX, transmit);
+    if (kh_node_mail_put(&neighbour->mail, FRAMES_WAITING_MAX, transmit))
+        return true;
+    /* Told at once, the room takes the frame back; it goes on when the mailbox is empty. */
+    neighbour->room.blocked = true;
+    kh_room_set_blocked(node->room, node->now, &neighbour->id, true);
+    return false;
+}
+
 static bool step_frame(struct kh_node *node)
 {
-    struct kh_node_neighbour *neighbour;
     struct kh_room_transmit transmit;
-    bool taken = false;
 
     if (!kh_room_next_transmit(node->room, &transmit))
         return false;
-    neighbour = kh_node_find_neighbour(node, &transmit.to);
-    if (neighbour != NULL && transmit.via == KH_ROOM_SIGNAL)
-        taken = kh_node_mail_put(&node->mail, SIGNALS_WAITING_MAX, &transmit);
-    else if (neighbour != NULL)
-        taken = kh_node_mail_put(&neighbour->mail, FRAMES_WAITING_MAX, &transmit);
-    if (taken)
-        return true;
-    node->frames_refused++;
-    if (neighbour != NULL && transmit.via == KH_ROOM_CHANNEL) {
-        /* Told at once, the room takes the frame back; it goes on when the mailbox is empty. */
-        neighbour->room.blocked = true;
-        kh_room_set_blocked(node->room, node->now, &neighbour->id, true);
-    }
+    if (!put_away(node, &transmit))
+        node->frames_refused++;
     return true;
 }
 

@@ -259,12 +259,10 @@ void kh_node_enter(struct kh_node *node, enum kh_node_life life)
     node->life = life;
 }
 
-/* A channel without a path cannot say goodbye, and one whose peer has everything has said it. */
+/* A channel without a path cannot say goodbye, and one that said it is no more. */
 static bool is_farewell_due(const struct kh_node_neighbour *neighbour)
 {
-    if (neighbour->peer == NULL || kh_peer_path(neighbour->peer) == NULL)
-        return false;
-    return kh_peer_is_open(neighbour->peer) || kh_peer_unacknowledged(neighbour->peer) > 0;
+    return neighbour->farewell && neighbour->peer != NULL && kh_peer_path(neighbour->peer) != NULL;
 }
 
 bool kh_node_step_leave(struct kh_node *node)

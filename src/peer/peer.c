@@ -406,6 +406,13 @@ static bool next_channel_event(struct kh_peer *peer, struct kh_peer_event *out)
     return true;
 }
 
+/* An agent that had a path and checks again has lost it: its interface went away. */
+static bool is_loss(const struct kh_peer *peer, enum kh_ice_state state)
+{
+    return (state == KH_ICE_FAILED && peer->state != PATH_LOST) ||
+           (state == KH_ICE_CHECKING && peer->state == PATH_UP);
+}
+
 /* Takes one event of the agent; true if it is one for our owner too. */
 static bool take_agent_event(struct kh_peer *peer, const struct kh_ice_event *event,
                              struct kh_peer_event *out)
@@ -421,12 +428,11 @@ static bool take_agent_event(struct kh_peer *peer, const struct kh_ice_event *ev
         is_news = peer->state != PATH_UP && take_path(peer, &event->path);
         break;
     case KH_ICE_EVENT_STATE:
-        if (event->state == KH_ICE_FAILED && peer->state != PATH_LOST) {
-            enter(peer, PATH_LOST);
-            *out = (struct kh_peer_event){.kind = KH_PEER_EVENT_LOST};
-            return true;
-        }
-        break;
+        if (!is_loss(peer, event->state))
+            break;
+        enter(peer, PATH_LOST);
+        *out = (struct kh_peer_event){.kind = KH_PEER_EVENT_LOST};
+        return true;
     }
     if (is_news)
         *out = (struct kh_peer_event){.kind = KH_PEER_EVENT_PATH, .path = peer->path};

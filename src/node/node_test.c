@@ -1,0 +1,321 @@
+/* node/node_test.c - whole members meet, talk, and go.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "node/node.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "node/world.h"
+
+#define LEG KH_MILLISECONDS(20)
+#define ROUND (2 * LEG)
+
+static unsigned ms_since(kh_time since, kh_time at)
+{
+    return (unsigned)((at - since) / 1000);
+}
+
+/* Two members whose channel is open. */
+static struct world *world_of_two(void)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    struct person *bob = world_add(world, 1, "Bob", 2);
+
+    world_join(world, alice);
+    world_join(world, bob);
+    assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_OPEN], 1, KH_SECONDS(3)));
+    assert_true(world_run_until(world, &bob->count[KH_NODE_EVENT_OPEN], 1, KH_SECONDS(3)));
+    return world;
+}
+
+static void first_words_come_before_the_path(void **state)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    struct person *bob = world_add(world, 1, "Bob", 2);
+    kh_time begin;
+
+    (void)state;
+    world_join(world, alice);
+    world_run(world, KH_SECONDS(1));
+    assert_int_equal(alice->count[KH_NODE_EVENT_JOINED], 1);
+    begin = world->cable.now;
+    world_say(world, bob, "hello?");
+    world_join(world, bob);
+    assert_true(world_run_until_heard(world, alice, 1, KH_SECONDS(2)));
+    assert_string_equal(alice->heard[0].text, "hello?");
+    assert_string_equal(alice->heard[0].name, "Bob");
+    assert_int_equal(alice->heard[0].via, KH_ROOM_SIGNAL);
+    assert_int_equal(alice->count[KH_NODE_EVENT_PATH], 0);
+    assert_true(alice->heard[0].at - begin <= 3 * ROUND);
+    assert_true(world_run_until(world, &bob->count[KH_NODE_EVENT_OPEN], 1, KH_SECONDS(2)));
+    assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_OPEN], 1, KH_SECONDS(2)));
+    print_message("heard %u, path %u, open %u ms after the start, round trip 40\n",
+                  ms_since(begin, alice->heard[0].at),
+                  ms_since(begin, bob->last[KH_NODE_EVENT_PATH]),
+                  ms_since(begin, alice->last[KH_NODE_EVENT_OPEN]));
+    assert_true(bob->last[KH_NODE_EVENT_PATH] - begin <= KH_MILLISECONDS(350));
+    assert_true(alice->last[KH_NODE_EVENT_OPEN] - begin <= KH_MILLISECONDS(700));
+    assert_int_equal(bob->count[KH_NODE_EVENT_DELIVERED], 1);
+    world_say(world, alice, "hi Bob");
+    assert_true(world_run_until_heard(world, bob, 1, LEG));
+    assert_int_equal(bob->heard[0].via, KH_ROOM_CHANNEL);
+    world_run(world, KH_SECONDS(30));
+    assert_int_equal(alice->heard_count + bob->heard_count, 2);
+    assert_int_equal(alice->count[KH_NODE_EVENT_DELIVERED], 1);
+    assert_int_equal(kh_node_undelivered(alice->node) + kh_node_undelivered(bob->node), 0);
+    world_free(world);
+}
+
+static void a_ticket_saves_the_first_round_trip(void **state)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    struct person *bob = world_add(world, 1, "Bob", 2);
+    kh_time begin;
+
+    (void)state;
+    world_join(world, alice);
+    world_join(world, bob);
+    world_run(world, KH_SECONDS(3));
+    kh_node_leave(bob->node, world->cable.now);
+    world_drain(world);
+    assert_true(world_run_until(world, &bob->count[KH_NODE_EVENT_LEFT], 1, KH_SECONDS(2)));
+    world_kill(bob);
+    bob = world_add(world, 1, "Bob", 2);
+    begin = world->cable.now;
+    world_say(world, bob, "back again");
+    world_join(world, bob);
+    assert_true(world_run_until_heard(world, alice, 1, KH_SECONDS(2)));
+    print_message("heard after %u ms\n", ms_since(begin, alice->heard[0].at));
+    assert_true(alice->heard[0].at - begin <= 2 * ROUND);
+    assert_int_equal(alice->count[KH_NODE_EVENT_WARNING], 0); /* the same name, the same key */
+    world_free(world);
+}
+
+static void three_members_are_a_mesh(void **state)
+{
+    struct world *world = world_new(LEG);
+    static const char *const names[] = {"Alice", "Bob", "Carol"};
+    struct kh_node_member member;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        world_join(world, world_add(world, i, names[i], (uint8_t)(i + 1)));
+    world_run(world, KH_SECONDS(3));
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(world->people[i].count[KH_NODE_EVENT_OPEN], 2);
+        assert_true(kh_node_member_at(world->people[i].node, 1, &member));
+        assert_true(member.open && member.has_path);
+        assert_false(kh_node_member_at(world->people[i].node, 2, &member));
+        world_say(world, &world->people[i], names[i]);
+    }
+    world_run(world, KH_SECONDS(3));
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(world->people[i].heard_count, 2);
+        assert_int_equal(world->people[i].count[KH_NODE_EVENT_DELIVERED], 2);
+        for (size_t k = 0; k < 3; k++)
+            assert_int_equal(world_times_heard(&world->people[i], names[k]), i != k);
+    }
+    world_free(world);
+}
+
+static void who_comes_late_hears_what_was_said(void **state)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    struct person *bob;
+    char text[32];
+
+    (void)state;
+    world_join(world, alice);
+    for (int i = 0; i < 50; i++) {
+        snprintf(text, sizeof text, "number %d", i);
+        world_say(world, alice, text);
+        world_run(world, KH_MILLISECONDS(100));
+    }
+    bob = world_add(world, 1, "Bob", 2);
+    world_join(world, bob);
+    assert_true(world_run_until_heard(world, bob, 50, KH_SECONDS(3)));
+    world_run(world, KH_SECONDS(3));
+    assert_int_equal(bob->heard_count, 50);
+    for (int i = 0; i < 50; i++) {
+        snprintf(text, sizeof text, "number %d", i);
+        assert_string_equal(bob->heard[i].text, text);
+    }
+    assert_int_equal(kh_node_undelivered(alice->node), 0);
+    world_free(world);
+}
+
+static void a_member_without_a_path_is_talked_to_by_signals(void **state)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    struct person *bob = world_add(world, 1, "Bob", 2);
+    char text[32];
+
+    (void)state;
+    world->cut_direct = true;
+    world_join(world, alice);
+    world_join(world, bob);
+    for (int i = 0; i < 20; i++) {
+        snprintf(text, sizeof text, "number %d", i);
+        world_say(world, alice, text);
+        world_run(world, KH_SECONDS(3));
+    }
+    assert_int_equal(bob->heard_count, 20);
+    assert_int_equal(alice->count[KH_NODE_EVENT_PATH], 0);
+    assert_int_equal(alice->count[KH_NODE_EVENT_PATH_LOST], 1);
+    assert_int_equal(alice->count[KH_NODE_EVENT_DELIVERED], 20);
+    world->cut_direct = false;
+    assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_OPEN], 1, KH_SECONDS(35)));
+    world_say(world, alice, "directly");
+    world_run(world, KH_SECONDS(1));
+    assert_int_equal(bob->heard[20].via, KH_ROOM_CHANNEL);
+    assert_int_equal(bob->heard_count, 21);
+    world_free(world);
+}
+
+static void a_path_lost_for_a_while_loses_no_words(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    struct person *bob = &world->people[1];
+
+    (void)state;
+    world->cut = alice->addr;
+    world_say(world, alice, "into the dark");
+    world_run(world, KH_SECONDS(50));
+    assert_int_equal(bob->heard_count, 0);
+    assert_int_equal(alice->count[KH_NODE_EVENT_PATH_LOST], 1);
+    world->cut = (struct kh_addr){0};
+    assert_true(world_run_until_heard(world, bob, 1, KH_SECONDS(40)));
+    world_run(world, KH_SECONDS(60));
+    assert_int_equal(bob->heard_count, 1);
+    assert_int_equal(kh_node_undelivered(alice->node), 0);
+    world_say(world, bob, "and light");
+    world_run(world, KH_SECONDS(1));
+    assert_int_equal(world_times_heard(alice, "and light"), 1);
+    assert_int_equal(alice->heard[0].via, KH_ROOM_CHANNEL);
+    world_free(world);
+}
+
+static void nothing_is_lost_or_doubled_with_a_third_of_all_datagrams_gone(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 4; seed++) {
+        struct world *world = world_new(LEG);
+        struct person *alice = world_add(world, 0, "Alice", 1);
+        struct person *bob = world_add(world, 1, "Bob", 2);
+        char text[32];
+
+        world->cable.loss_percent = 30;
+        world->cable.dice = seed;
+        world_join(world, alice);
+        world_join(world, bob);
+        for (int i = 0; i < 30; i++) {
+            snprintf(text, sizeof text, "number %d", i);
+            world_say(world, i % 2 == 0 ? alice : bob, text);
+            world_run(world, KH_MILLISECONDS(200));
+        }
+        assert_true(world_run_until_heard(world, alice, 15, KH_SECONDS(120)));
+        assert_true(world_run_until_heard(world, bob, 15, KH_SECONDS(120)));
+        world_run(world, KH_SECONDS(20));
+        assert_int_equal(alice->heard_count, 15);
+        assert_int_equal(bob->heard_count, 15);
+        for (int i = 0; i < 15; i++) {
+            snprintf(text, sizeof text, "number %d", 2 * i);
+            assert_string_equal(bob->heard[i].text, text);
+        }
+        world_free(world);
+    }
+}
+
+static void a_move_to_another_address_keeps_the_conversation(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    struct person *bob = &world->people[1];
+    struct kh_addr old = alice->addr;
+
+    (void)state;
+    alice->second = kh_addr_ipv4(198, 51, 100, 9, 4000);
+    kh_node_remove_addr(alice->node, world->cable.now, &old);
+    world_drain(world);
+    world->cut = old;
+    world_run(world, KH_MILLISECONDS(500));
+    assert_int_equal(kh_node_add_addr(alice->node, world->cable.now, &alice->second), KH_OK);
+    world_drain(world);
+    assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_PATH], 2, KH_SECONDS(5)));
+    world_say(world, bob, "still there?");
+    world_say(world, alice, "yes");
+    world_run(world, KH_SECONDS(30));
+    assert_int_equal(world_times_heard(alice, "still there?"), 1);
+    assert_int_equal(world_times_heard(bob, "yes"), 1);
+    assert_true(kh_addr_equal(&alice->path.local, &alice->second));
+    assert_int_equal(alice->count[KH_NODE_EVENT_OPEN], 1); /* the same channel */
+    assert_int_equal(alice->count[KH_NODE_EVENT_GONE] + bob->count[KH_NODE_EVENT_GONE], 0);
+    world_free(world);
+}
+
+static void an_idle_member_rarely_wakes(void **state)
+{
+    struct world *world = world_of_two();
+    uint64_t sent;
+
+    (void)state;
+    world_run(world, KH_SECONDS(10));
+    world->people[0].wakes = 0;
+    sent = world->cable.sent;
+    world_run(world, KH_SECONDS(300));
+    print_message("%u wakes and %u datagrams in all in 5 minutes\n",
+                  (unsigned)world->people[0].wakes, (unsigned)(world->cable.sent - sent));
+    assert_true(world->people[0].wakes <= 300);
+    world_free(world);
+}
+
+static void what_is_nobodys_is_counted(void **state)
+{
+    struct world *world = world_of_two();
+    struct kh_node *node = world->people[0].node;
+    uint64_t before = kh_node_stats(node).dropped_stray;
+    struct kh_datagram datagram = {.from = kh_addr_ipv4(198, 51, 100, 66, 6),
+                                   .to = world->people[0].addr,
+                                   .data = (const uint8_t *)"HI!",
+                                   .len = 3};
+
+    (void)state;
+    assert_false(kh_node_handle_datagram(node, world->cable.now, &datagram));
+    world_drain(world);
+    datagram.from = world->server_addr;
+    assert_false(kh_node_handle_datagram(node, world->cable.now, &datagram));
+    world_drain(world);
+    assert_int_equal(kh_node_stats(node).dropped_stray, before + 2);
+    world_free(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_words_come_before_the_path),
+        cmocka_unit_test(a_ticket_saves_the_first_round_trip),
+        cmocka_unit_test(three_members_are_a_mesh),
+        cmocka_unit_test(who_comes_late_hears_what_was_said),
+        cmocka_unit_test(a_member_without_a_path_is_talked_to_by_signals),
+        cmocka_unit_test(a_path_lost_for_a_while_loses_no_words),
+        cmocka_unit_test(nothing_is_lost_or_doubled_with_a_third_of_all_datagrams_gone),
+        cmocka_unit_test(a_move_to_another_address_keeps_the_conversation),
+        cmocka_unit_test(an_idle_member_rarely_wakes),
+        cmocka_unit_test(what_is_nobodys_is_counted),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
