@@ -1,0 +1,136 @@
+/* knothole/ending.c - when to leave, and with which exit code.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "ending.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+
+struct kh_ending_message {
+    struct kh_ending_message *next;
+    char id[KH_RUNTIME_ID_SIZE];
+};
+
+void kh_ending_fini(struct kh_ending *ending)
+{
+    while (ending->first != NULL) {
+        struct kh_ending_message *message = ending->first;
+
+        ending->first = message->next;
+        free(message);
+    }
+    ending->last = NULL;
+}
+
+static void add_unheard(struct kh_ending *ending, const char *id)
+{
+    struct kh_ending_message *message = calloc(1, sizeof *message);
+
+    assert(message != NULL); /* else the exit code would claim a delivery */
+    (void)snprintf(message->id, sizeof message->id, "%s", id);
+    if (ending->last != NULL)
+        ending->last->next = message;
+    else
+        ending->first = message;
+    ending->last = message;
+}
+
+/* Deliveries to the first member come in order, so the search nearly always ends at once. */
+static void remove_unheard(struct kh_ending *ending, const char *id)
+{
+    struct kh_ending_message *before = NULL;
+    struct kh_ending_message *at = ending->first;
+
+    while (at != NULL && strcmp(at->id, id) != 0) {
+        before = at;
+        at = at->next;
+    }
+    if (at == NULL)
+        return;
+    if (before != NULL)
+        before->next = at->next;
+    else
+        ending->first = at->next;
+    if (ending->last == at)
+        ending->last = before;
+    free(at);
+}
+
+void kh_ending_note(struct kh_ending *ending, uint64_t now, const struct kh_runtime_event *event)
+{
+    switch (event->kind) {
+    case KH_RUNTIME_EVENT_JOINED:
+        ending->joined = true;
+        break;
+    case KH_RUNTIME_EVENT_MEMBER:
+        ending->met = true;
+        ending->progress_at = now;
+        break;
+    case KH_RUNTIME_EVENT_PATH:
+    case KH_RUNTIME_EVENT_OPEN:
+        ending->progress_at = now;
+        break;
+    case KH_RUNTIME_EVENT_MESSAGE:
+        ending->words_at = now;
+        break;
+    case KH_RUNTIME_EVENT_SENT:
+        add_unheard(ending, event->id);
+        break;
+    case KH_RUNTIME_EVENT_DELIVERED:
+        remove_unheard(ending, event->id);
+        ending->progress_at = now;
+        ending->words_at = now;
+        if (ending->left_undelivered > 0)
+            ending->left_undelivered--;
+        break;
+    case KH_RUNTIME_EVENT_GONE:
+    case KH_RUNTIME_EVENT_PATH_LOST:
+    case KH_RUNTIME_EVENT_UNREACHABLE:
+    case KH_RUNTIME_EVENT_WARNING:
+    case KH_RUNTIME_EVENT_ERROR:
+    case KH_RUNTIME_EVENT_LEFT:
+        break;
+    }
+}
+
+void kh_ending_set_input_over(struct kh_ending *ending, uint64_t now, bool over)
+{
+    if (over && !ending->input_over)
+        ending->over_at = now;
+    ending->input_over = over;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now, size_t undelivered)
+{
+    uint64_t since = later(ending->over_at, ending->progress_at);
+
+    if (!ending->input_over)
+        return false;
+    if (now - since >= ending->linger_ms)
+        return true;
+    if (!ending->met || ending->first != NULL || undelivered > 0)
+        return false;
+    return now - later(since, ending->words_at) >= KH_ENDING_QUIET_MS;
+}
+
+int kh_ending_exit_code(const struct kh_ending *ending, size_t *missing)
+{
+    size_t unheard = 0;
+
+    for (const struct kh_ending_message *at = ending->first; at != NULL; at = at->next)
+        unheard++;
+    *missing = unheard > ending->left_undelivered ? unheard : ending->left_undelivered;
+    if (!ending->joined)
+        return KH_EXIT_NO_SERVER;
+    return *missing > 0 || ending->skipped > 0 ? KH_EXIT_UNDELIVERED : KH_EXIT_OK;
+}

@@ -1,0 +1,45 @@
+/* knothole/ending.h - when to leave after the end of input, and with which exit code.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Told what happens, it knows which of our messages nobody has yet, and says when waiting makes no
+ * more sense.  Times are milliseconds of any clock that only goes forward.
+ */
+#ifndef KH_KNOTHOLE_ENDING_H
+#define KH_KNOTHOLE_ENDING_H
+
+#include "knothole/knothole.h"
+
+/* After the last delivery it waits this long in silence: the other side may have just arrived with
+ * something to say, as two scripts that greet each other do. */
+#define KH_ENDING_QUIET_MS 500
+
+struct kh_ending_message;
+
+/* Zeroed, with linger_ms filled in, it is ready. */
+struct kh_ending {
+    uint64_t linger_ms;
+    bool joined;     /* a server was reached */
+    bool met;        /* a member was present at some time */
+    bool input_over; /* ended, or it cannot be read on because too much is undelivered */
+    uint64_t over_at;
+    uint64_t progress_at; /* the last time something went forward */
+    uint64_t words_at;    /* the last message, theirs or ours arriving */
+    size_t members;
+    size_t skipped;                  /* lines that could not be sent */
+    size_t left_undelivered;         /* of present members, when leaving began */
+    struct kh_ending_message *first; /* said, and nobody has it; oldest first */
+    struct kh_ending_message *last;
+};
+
+void kh_ending_fini(struct kh_ending *ending);
+void kh_ending_note(struct kh_ending *ending, uint64_t now, const struct kh_runtime_event *event);
+void kh_ending_set_input_over(struct kh_ending *ending, uint64_t now, bool over);
+
+/* undelivered is kh_runtime_undelivered. */
+bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now, size_t undelivered);
+
+/* The exit code as things stand; the count of messages nobody or not everybody has, in *missing. */
+int kh_ending_exit_code(const struct kh_ending *ending, size_t *missing);
+
+#endif
