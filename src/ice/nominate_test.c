@@ -1,0 +1,283 @@
+/* ice/nominate_test.c - roles and the choice of the path (RFC 8445 7.3.1.1, 7.2.5.1, 8).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "ice/wire_test.h"
+
+#include <string.h>
+
+#define PRFLX_PRIORITY 0x6e0000ffu
+
+static struct wire wire;
+
+static struct kh_ice_stats stats_of(int host)
+{
+    return kh_ice_agent_stats(wire.hosts[host].agent);
+}
+
+static void add_open_addrs(void)
+{
+    wire_add_addr(&wire, ALICE, "198.51.100.10:4000");
+    wire_add_addr(&wire, BOB, "198.51.100.20:4000");
+}
+
+/* RFC 8445 7.3.1.1, 7.2.5.1: whoever has the larger tie-breaker is right. */
+static void settle_conflict(enum kh_ice_role role)
+{
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct kh_ice_config config = {.role = role};
+        struct kh_stun_message sent;
+        bool alice_controls;
+        uint64_t tie;
+
+        wire_init(&wire, seed);
+        wire.jitter = KH_MILLISECONDS(seed % 30);
+        wire.hosts[BOB].learns_at += KH_MILLISECONDS(seed % 50);
+        add_open_addrs();
+        wire_add_agent(&wire, ALICE, &config);
+        wire_add_agent(&wire, BOB, &config);
+        wire_meet(&wire);
+        assert_true(wire_connect(&wire, KH_SECONDS(1)));
+        wire_run(&wire, KH_SECONDS(20));
+        assert_true(wire_agrees(&wire));
+        assert_true(stats_of(ALICE).role_conflicts + stats_of(BOB).role_conflicts > 0);
+        /* Both have asked for consent since: with opposite roles, and one that nominates. */
+        for (int i = 0; i < 2; i++) {
+            do
+                wire_run(&wire, KH_MILLISECONDS(1));
+            while (wire.last_sent[i].data[0] != 0);
+            wire_parse_sent(&wire, i, &sent);
+            if (i == ALICE)
+                alice_controls = kh_stun_find_u64(&sent, KH_STUN_ICE_CONTROLLING, &tie);
+            else
+                assert_true(alice_controls !=
+                            kh_stun_find_u64(&sent, KH_STUN_ICE_CONTROLLING, &tie));
+            assert_true(kh_stun_find_u64(&sent, KH_STUN_ICE_CONTROLLING, &tie) ==
+                        kh_stun_find_flag(&sent, KH_STUN_USE_CANDIDATE));
+        }
+        wire_fini(&wire);
+    }
+}
+
+static void two_controlling_agents_settle_their_roles(void **state)
+{
+    (void)state;
+    settle_conflict(KH_ICE_CONTROLLING);
+}
+
+static void two_controlled_agents_settle_their_roles(void **state)
+{
+    (void)state;
+    settle_conflict(KH_ICE_CONTROLLED);
+}
+
+/* Asks Alice with a tie-breaker of our choice; returns the class of her last word but one. */
+static void ask_alice(uint16_t role, uint64_t tie_breaker, unsigned expected_error)
+{
+    const struct wire_request request = {
+        .priority = PRFLX_PRIORITY, .role = role, .tie_breaker = tie_breaker};
+    struct kh_stun_message sent;
+    unsigned code = 0;
+
+    assert_true(wire_ask(&wire, ALICE, "198.51.100.20:4000", &request));
+    wire_parse_sent(&wire, ALICE, &sent);
+    (void)kh_stun_find_error(&sent, &code, NULL);
+    assert_int_equal(code, expected_error);
+}
+
+static void arrange_silent_bob(enum kh_ice_role role)
+{
+    struct kh_ice_config config = {.role = role};
+
+    wire_init(&wire, 1);
+    add_open_addrs();
+    wire_add_agent(&wire, ALICE, &config);
+    wire_meet(&wire);
+    wire.is_cut = true;
+    wire.hosts[BOB].learns_at = KH_NEVER;
+    wire_run(&wire, KH_SECONDS(1));
+}
+
+static void the_larger_tie_breaker_keeps_its_role(void **state)
+{
+    (void)state;
+    arrange_silent_bob(KH_ICE_CONTROLLING);
+    ask_alice(KH_STUN_ICE_CONTROLLING, 0, 487);
+    ask_alice(KH_STUN_ICE_CONTROLLING, UINT64_MAX, 0); /* Alice is controlled from here … */
+    ask_alice(KH_STUN_ICE_CONTROLLED, UINT64_MAX, 487);
+    ask_alice(KH_STUN_ICE_CONTROLLED, 0, 0); /* … to here */
+    ask_alice(KH_STUN_ICE_CONTROLLING, 0, 487);
+    assert_int_equal(stats_of(ALICE).role_conflicts, 5);
+    wire_fini(&wire);
+}
+
+static bool only_relayed(struct wire *at, int host, struct kh_datagram *datagram, uint8_t *copy)
+{
+    struct kh_addr relay = at->hosts[BOB].relay;
+
+    (void)host;
+    (void)copy;
+    return kh_addr_equal(&datagram->from, &relay) || kh_addr_equal(&datagram->to, &relay);
+}
+
+/* The relay works first; when the direct way opens, the data moves there, on both sides. */
+static void a_direct_pair_replaces_a_relayed_one(void **state)
+{
+    (void)state;
+    wire_init(&wire, 1);
+    add_open_addrs();
+    wire.hosts[BOB].relay = wire_addr("198.51.100.1:50000");
+    wire.tamper = only_relayed;
+    wire_meet(&wire);
+    assert_true(wire_connect(&wire, KH_SECONDS(1)));
+    wire_run(&wire, KH_SECONDS(1));
+    assert_int_equal(wire.hosts[ALICE].path.remote_kind, KH_ICE_RELAYED);
+    assert_int_equal(wire.hosts[BOB].path.local_kind, KH_ICE_RELAYED);
+    wire.tamper = NULL;
+    wire_run(&wire, KH_SECONDS(3)); /* the checks of the better pair have not ended yet */
+    assert_int_equal(wire.hosts[ALICE].path.remote_kind, KH_ICE_HOST);
+    assert_int_equal(wire.hosts[ALICE].paths, 2);
+    assert_int_equal(wire.hosts[BOB].path.local_kind, KH_ICE_HOST);
+    assert_int_equal(wire.hosts[BOB].paths, 2);
+    assert_true(wire_agrees(&wire));
+    wire_fini(&wire);
+}
+
+static bool ipv4_is_slow(struct wire *at, int host, struct kh_datagram *datagram, uint8_t *copy)
+{
+    (void)host;
+    (void)copy;
+    at->delay = datagram->to.family == KH_FAMILY_IPV4 ? KH_MILLISECONDS(20) : KH_MILLISECONDS(90);
+    return true;
+}
+
+/* The faster IPv4 answers first and stays: IPv6 works too, but is no improvement. */
+static void a_slower_pair_does_not_replace_a_faster_one(void **state)
+{
+    (void)state;
+    wire_init(&wire, 1);
+    add_open_addrs();
+    wire_add_addr(&wire, ALICE, "[2001:db8::a]:4000");
+    wire_add_addr(&wire, BOB, "[2001:db8::b]:4000");
+    wire.tamper = ipv4_is_slow;
+    wire_meet(&wire);
+    assert_true(wire_connect(&wire, KH_SECONDS(1)));
+    wire_run(&wire, KH_SECONDS(60));
+    assert_int_equal(wire.hosts[ALICE].valids, 2);
+    assert_int_equal(wire.hosts[ALICE].paths, 1);
+    assert_int_equal(wire.hosts[ALICE].path.local.family, KH_FAMILY_IPV4);
+    assert_true(wire_agrees(&wire));
+    wire_fini(&wire);
+}
+
+/* Lets Bob's checks of Alice come from two addresses that both answer; Bob is the wire itself. */
+static void answer_checks_of_alice(void)
+{
+    const char *password = wire.hosts[BOB].credentials.password;
+    struct wire_packet check = wire.last_sent[ALICE];
+    uint8_t data[300];
+    struct kh_datagram datagram = {check.to, check.from, data, 0};
+    struct kh_stun_writer writer =
+        kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_BINDING, check.data + 8);
+
+    assert_int_equal(check.data[0], 0);
+    kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &check.from);
+    kh_stun_add_integrity(&writer, (struct kh_span){password, strlen(password)});
+    datagram.len = kh_stun_finish(&writer);
+    assert_true(wire_inject(&wire, ALICE, &datagram));
+}
+
+static void nominate_to_alice(const char *from, uint32_t nomination)
+{
+    /* Bob's addresses differ in what he says they are worth: port 6000 least, 7000 most. */
+    const struct wire_request request = {.priority = PRFLX_PRIORITY + (from[14] == '5') * 256u +
+                                                     (from[14] == '7') * 512u,
+                                         .role = KH_STUN_ICE_CONTROLLING,
+                                         .use_candidate = true,
+                                         .nomination = nomination};
+
+    assert_true(wire_ask(&wire, ALICE, from, &request));
+}
+
+static bool alice_uses(const char *remote)
+{
+    struct kh_addr addr = wire_addr(remote);
+
+    return kh_addr_equal(&wire.hosts[ALICE].path.remote, &addr);
+}
+
+/* Makes both addresses of Bob valid to Alice, who is controlled. */
+static void arrange_two_valid(uint32_t first, uint32_t second)
+{
+    arrange_silent_bob(KH_ICE_CONTROLLED);
+    nominate_to_alice("198.51.100.20:5000", first);
+    answer_checks_of_alice();
+    nominate_to_alice("198.51.100.20:6000", second);
+    answer_checks_of_alice();
+    assert_int_equal(wire.hosts[ALICE].valids, 2);
+}
+
+/* draft-thatcher-ice-renomination 3: the highest value counts, whatever order they come in. */
+static void the_highest_nomination_wins(void **state)
+{
+    (void)state;
+    arrange_two_valid(1, 2);
+    assert_true(alice_uses("198.51.100.20:6000"));
+    nominate_to_alice("198.51.100.20:5000", 1); /* late */
+    assert_true(alice_uses("198.51.100.20:6000"));
+    nominate_to_alice("198.51.100.20:5000", 0); /* and one without value says less */
+    assert_true(alice_uses("198.51.100.20:6000"));
+    nominate_to_alice("198.51.100.20:5000", 3);
+    assert_true(alice_uses("198.51.100.20:5000"));
+    wire_fini(&wire);
+}
+
+static void a_lower_nomination_does_not_move_the_path(void **state)
+{
+    (void)state;
+    arrange_two_valid(7, 2);
+    assert_true(alice_uses("198.51.100.20:5000"));
+    wire_fini(&wire);
+}
+
+/* RFC 8445 8.1.1 nominates one pair; RFC 5245 8.1.1.2 all, of which the best counts. */
+static void nominations_without_a_value_are_followed(void **state)
+{
+    (void)state;
+    arrange_two_valid(0, 0);
+    assert_true(alice_uses("198.51.100.20:5000"));
+    nominate_to_alice("198.51.100.20:7000", 0);
+    answer_checks_of_alice();
+    assert_true(alice_uses("198.51.100.20:7000"));
+    assert_int_equal(wire.hosts[ALICE].paths, 2);
+    wire_fini(&wire);
+}
+
+/* RFC 8445 7.3.1.5: a nomination of a pair not yet valid waits for its check. */
+static void a_nominated_pair_is_used_once_it_is_valid(void **state)
+{
+    (void)state;
+    arrange_silent_bob(KH_ICE_CONTROLLED);
+    nominate_to_alice("198.51.100.20:5000", 1);
+    assert_int_equal(wire.hosts[ALICE].paths, 0);
+    answer_checks_of_alice();
+    assert_true(alice_uses("198.51.100.20:5000"));
+    wire_fini(&wire);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_controlling_agents_settle_their_roles),
+        cmocka_unit_test(two_controlled_agents_settle_their_roles),
+        cmocka_unit_test(the_larger_tie_breaker_keeps_its_role),
+        cmocka_unit_test(a_direct_pair_replaces_a_relayed_one),
+        cmocka_unit_test(a_slower_pair_does_not_replace_a_faster_one),
+        cmocka_unit_test(the_highest_nomination_wins),
+        cmocka_unit_test(a_lower_nomination_does_not_move_the_path),
+        cmocka_unit_test(nominations_without_a_value_are_followed),
+        cmocka_unit_test(a_nominated_pair_is_used_once_it_is_valid),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
