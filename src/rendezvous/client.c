@@ -27,6 +27,8 @@ void kh_rendezvous_client_enter(struct kh_rendezvous_client *client,
                 client->config.member.bytes[0], client->config.member.bytes[1],
                 state_name(client->state), state_name(state));
     client->state = state;
+    if (state == KH_RENDEZVOUS_LEFT)
+        kh_rendezvous_client_heard(client); /* nobody waits for an answer any more */
 }
 
 struct kh_rendezvous_client_event *

@@ -7,11 +7,12 @@
 #include <assert.h>
 #include <string.h>
 
-#define STAGGER KH_MILLISECONDS(75)       /* a broken family costs no more than this (RFC 8305 5) */
-#define ELECTED_ATTEMPTS 3                /* unanswered, and the others are asked again */
-#define CHALLENGES_MAX 3                  /* in a row; more, and we ask slowly */
-#define REFUSE_DELAY KH_MILLISECONDS(400) /* a refusal is not authenticated: a welcome may follow  \
-                                           */
+#define STAGGER KH_MILLISECONDS(75) /* a broken family costs no more than this (RFC 8305 5) */
+#define ELECTED_ATTEMPTS 3          /* unanswered, and the others are asked again */
+#define CHALLENGES_MAX 3            /* in a row; more, and we ask slowly */
+#define REFUSE_DELAY                                                                               \
+    KH_MILLISECONDS(400) /* a refusal is not authenticated: a welcome may follow                   \
+                          */
 
 /* A join without its card and early signal, with the longest nonce there may be. */
 #define JOIN_FIXED_LEN                                                                             \

@@ -8,8 +8,9 @@
 #include <string.h>
 
 #define BINDING_LEN (KH_RENDEZVOUS_ROOM_LEN + KH_RENDEZVOUS_MEMBER_LEN + 2 * KH_KEY_LEN)
-#define SIGNED_CONTEXT "KHJ1" /* stands in for type and length, which the signature cannot cover   \
-                               */
+#define SIGNED_CONTEXT                                                                             \
+    "KHJ1" /* stands in for type and length, which the signature cannot cover                      \
+            */
 #define SIGNED_CONTEXT_LEN 4
 #define ADDR_LEN_MAX (1 + 2 + 16)
 #define CHANGE_FIXED_LEN (8 + KH_RENDEZVOUS_MEMBER_LEN + 1)

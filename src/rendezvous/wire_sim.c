@@ -209,11 +209,14 @@ static bool is_proven(const struct kh_stun_message *message)
 static void deliver_to_server(struct sim *sim, const struct kh_datagram *datagram)
 {
     struct kh_stun_message message;
+    size_t asked = datagram->len;
+    bool proven;
 
     if (sim->registry == NULL || kh_stun_parse(datagram->data, datagram->len, &message) != KH_OK)
         return;
+    proven = is_proven(&message);
     kh_rendezvous_registry_handle_message(sim->registry, sim->now, datagram, &message);
-    if (drain_server(sim) > datagram->len && !is_proven(&message))
+    if (drain_server(sim) > asked && !proven)
         sim->amplified++;
 }
 
