@@ -115,6 +115,21 @@ static void below_stays_below_and_reaches_everything(void **state)
         assert_true(kh_rng_below(&rng, (UINT64_C(1) << 63) + 1) <= UINT64_C(1) << 63);
 }
 
+/* A bare modulo would hit the lowest third of this range every second time. */
+static void below_has_no_modulo_bias(void **state)
+{
+    const uint64_t third = UINT64_C(1) << 62;
+    const uint8_t seed[32] = {6};
+    unsigned low = 0;
+    struct kh_rng rng;
+
+    (void)state;
+    kh_rng_init(&rng, seed);
+    for (int i = 0; i < 3000; i++)
+        low += kh_rng_below(&rng, 3 * third) < third;
+    assert_in_range(low, 900, 1100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +139,7 @@ int main(void)
         cmocka_unit_test(seeds_that_differ_in_one_bit_give_other_bytes),
         cmocka_unit_test(what_was_handed_out_is_gone_from_the_state),
         cmocka_unit_test(below_stays_below_and_reaches_everything),
+        cmocka_unit_test(below_has_no_modulo_bias),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

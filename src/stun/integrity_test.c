@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "stun/stun.h"
+#include "stun/layout.h"
 #include "support/hex.h"
 
 static const uint8_t id[KH_STUN_ID_LEN] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
@@ -252,17 +253,20 @@ static void rfc8489_14_7_a_wrong_fingerprint_does_not_parse(void **state)
     }
 }
 
-/* RFC 8489 14.7: it MUST be the last attribute. */
+/* RFC 8489 14.7: it MUST be the last attribute, even if its value is right. */
 static void rfc8489_14_7_a_fingerprint_in_the_middle_does_not_parse(void **state)
 {
     struct kh_stun_message message;
+    struct kh_writer value;
     struct made made;
 
     (void)state;
     begin(&made);
-    kh_stun_add_fingerprint(&made.writer);
+    kh_stun_add_u32(&made.writer, KH_STUN_FINGERPRINT, 0);
     kh_stun_add_flag(&made.writer, KH_STUN_USE_CANDIDATE);
     made.len = kh_stun_finish(&made.writer);
+    value = kh_writer_to(made.bytes + 32, 4);
+    kh_write_u32(&value, kh_stun_fingerprint(made.bytes, 28));
     assert_int_equal(kh_stun_parse(made.bytes, made.len, &message), KH_ERR_FORMAT);
     begin(&made);
     kh_stun_add_fingerprint(&made.writer);

@@ -29,8 +29,7 @@ struct kh_stun_writer kh_stun_begin(uint8_t *data, size_t max, enum kh_stun_clas
 
 void kh_stun_add(struct kh_stun_writer *writer, uint16_t type, const void *value, size_t len)
 {
-    if (len > UINT16_MAX)
-        writer->bytes.failed = true;
+    /* A value too long for its length field makes the message too long as well: see finish. */
     kh_write_u16(&writer->bytes, type);
     kh_write_u16(&writer->bytes, (uint16_t)len);
     kh_write_bytes(&writer->bytes, value, len);
