@@ -6,7 +6,6 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <usrsctp.h>
@@ -363,9 +362,9 @@ void kh_channel_sctp_connect(struct kh_channel_sctp *sctp, kh_time now)
     sctp->now = now;
     enter(sctp, KH_CHANNEL_SCTP_CONNECTING);
     sctp->deadline = kh_time_add(now, CONNECT_PATIENCE);
-    if ((usrsctp_connect(sctp->socket, (struct sockaddr *)&address, sizeof address) != 0 &&
-         errno != EINPROGRESS) ||
-        !set_path(sctp))
+    /* Answers "in progress" as an error, like connect(2); that it began, set_path proves. */
+    (void)usrsctp_connect(sctp->socket, (struct sockaddr *)&address, sizeof address);
+    if (!set_path(sctp))
         fail(sctp, KH_CHANNEL_FAILURE_HANDSHAKE);
 }
 
