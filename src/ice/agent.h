@@ -27,6 +27,7 @@
  * until a reflexive pair behind a few host pairs is tried. */
 #define KH_ICE_BURST_ORDINARY 5
 #define KH_ICE_BURST_TRIGGERED 10
+#define KH_ICE_INSTANCES_MAX 8 /* a peer begins anew now and then; older ones are forgotten */
 #define KH_ICE_SUSPECT 2 /* unanswered consent checks in a row before we look for another path */
 #define KH_ICE_WARM_MAX 2
 #define KH_ICE_WARM_PERIOD KH_SECONDS(13) /* sent along with a consent check: 15 s on average */
@@ -107,6 +108,8 @@ struct kh_ice_agent {
     uint8_t selected;    /* carries data */
     uint8_t nominated;   /* will be selected as soon as an answer confirms it */
     uint32_t nomination; /* the highest value used or seen */
+    uint64_t instances[KH_ICE_INSTANCES_MAX]; /* tie-breakers of the peer's agents; a ring */
+    size_t instance_at;                       /* of the latest */
     uint64_t turns;      /* given out by the triggered-check queue */
     kh_time pace_at;     /* when the checks sent so far would all have been due at one per Ta */
     kh_time patience_at;

@@ -152,6 +152,10 @@ enum kh_ice_state kh_ice_agent_state(const struct kh_ice_agent *agent);
  * only then may what it carries be taken for the peer's. */
 bool kh_ice_agent_is_valid(const struct kh_ice_agent *agent, const struct kh_addr *local,
                            const struct kh_addr *remote);
+/* A number that each agent of the peer draws anew (its tie-breaker), from its latest authentic
+ * check; 0 before the first.  Another one later means that the peer began anew, with an agent that
+ * knows nothing of what was before; numbers seen earlier do not come again. */
+uint64_t kh_ice_agent_remote_instance(const struct kh_ice_agent *agent);
 struct kh_ice_stats kh_ice_agent_stats(const struct kh_ice_agent *agent);
 
 /* ---- values ---- */

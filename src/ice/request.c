@@ -179,6 +179,28 @@ static void handle_check(struct kh_ice_agent *agent, kh_time now, const struct r
     kh_ice_follow(agent, now, index, nomination);
 }
 
+/* Notes whose check this is.  A replayed check of an agent that is no more changes nothing. */
+static void note_instance(struct kh_ice_agent *agent, const struct kh_stun_message *message)
+{
+    uint64_t instance;
+
+    if (!kh_stun_find_u64(message, KH_STUN_ICE_CONTROLLING, &instance) &&
+        !kh_stun_find_u64(message, KH_STUN_ICE_CONTROLLED, &instance))
+        return;
+    for (size_t i = 0; i < KH_ICE_INSTANCES_MAX; i++)
+        if (agent->instances[i] == instance)
+            return;
+    agent->instance_at = (agent->instance_at + 1) % KH_ICE_INSTANCES_MAX;
+    agent->instances[agent->instance_at] = instance;
+    if (!agent->is_controlling)
+        agent->nomination = 0; /* a new agent counts from the start again */
+}
+
+uint64_t kh_ice_agent_remote_instance(const struct kh_ice_agent *agent)
+{
+    return agent->instances[agent->instance_at];
+}
+
 static void handle_authentic(struct kh_ice_agent *agent, kh_time now, const struct request *request)
 {
     uint32_t priority;
@@ -192,6 +214,7 @@ static void handle_authentic(struct kh_ice_agent *agent, kh_time now, const stru
         send_error(agent, request, 487);
     } else {
         send_success(agent, request);
+        note_instance(agent, request->message);
         /* After a failure only a restart checks again; the peer may still need our consent. */
         if (request->is_current && agent->state != KH_ICE_FAILED)
             handle_check(agent, now, request, priority);

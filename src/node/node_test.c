@@ -208,6 +208,35 @@ static void a_path_lost_for_a_while_loses_no_words(void **state)
     world_free(world);
 }
 
+/* The one asleep remembers a channel that the others gave up: they begin anew, and it follows. */
+static void who_slept_finds_its_place_again(void **state)
+{
+    (void)state;
+    for (int sleeper = 0; sleeper < 2; sleeper++) {
+        struct world *world = world_of_two();
+        struct person *asleep = &world->people[sleeper];
+        struct person *awake = &world->people[1 - sleeper];
+        struct kh_node *node = asleep->node;
+
+        asleep->node = NULL;
+        world_say(world, awake, "asleep?");
+        world_run(world, KH_SECONDS(900));
+        assert_int_equal(awake->count[KH_NODE_EVENT_GONE], 1);
+        asleep->node = node;
+        assert_true(world_run_until_heard(world, asleep, 1, KH_SECONDS(10)));
+        world_say(world, asleep, "no more");
+        assert_true(world_run_until_heard(world, awake, 1, KH_SECONDS(10)));
+        assert_true(world_run_until(world, &asleep->count[KH_NODE_EVENT_OPEN], 2, KH_SECONDS(40)));
+        assert_true(world_run_until(world, &awake->count[KH_NODE_EVENT_OPEN], 2, KH_SECONDS(1)));
+        world_say(world, asleep, "directly");
+        assert_true(world_run_until_heard(world, awake, 2, LEG));
+        assert_int_equal(awake->heard[1].via, KH_ROOM_CHANNEL);
+        world_run(world, KH_SECONDS(60));
+        assert_int_equal(asleep->heard_count + awake->heard_count, 3);
+        world_free(world);
+    }
+}
+
 static void nothing_is_lost_or_doubled_with_a_third_of_all_datagrams_gone(void **state)
 {
     (void)state;
@@ -311,6 +340,7 @@ int main(void)
         cmocka_unit_test(who_comes_late_hears_what_was_said),
         cmocka_unit_test(a_member_without_a_path_is_talked_to_by_signals),
         cmocka_unit_test(a_path_lost_for_a_while_loses_no_words),
+        cmocka_unit_test(who_slept_finds_its_place_again),
         cmocka_unit_test(nothing_is_lost_or_doubled_with_a_third_of_all_datagrams_gone),
         cmocka_unit_test(a_move_to_another_address_keeps_the_conversation),
         cmocka_unit_test(an_idle_member_rarely_wakes),

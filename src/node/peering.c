@@ -72,6 +72,10 @@ static void handle_event(struct kh_node *node, struct kh_node_neighbour *neighbo
     case KH_PEER_EVENT_CLOSED:
         handle_goodbye(node, neighbour);
         break;
+    case KH_PEER_EVENT_RESET:
+        neighbour->blocked = false;
+        kh_node_mail_clear(&neighbour->mail);
+        break;
     case KH_PEER_EVENT_FAILED:
         handle_failure(node, neighbour, event->failure);
         break;

@@ -44,6 +44,9 @@ struct held {
 struct kh_peer {
     struct kh_ice_agent *agent;
     struct kh_channel *channel;
+    struct kh_channel_config channel_config; /* of the next one; its seed is drawn anew */
+    struct kh_rng rng;
+    uint64_t instance; /* which agent of the other side our channel belongs to; 0: none heard */
     struct kh_outbox outbox; /* what the channel said before its latest input */
     kh_time now;             /* of the latest input: events are pulled without a time */
     enum path_state state;
@@ -52,6 +55,9 @@ struct kh_peer {
     kh_duration backoff;
     bool start_due;    /* a path appeared or changed, and the channel does not know yet */
     bool lost_due;     /* an event to give */
+    bool reset_due;    /* another */
+    bool recheck_due;  /* the next timeout checks all pairs again */
+    bool started;      /* the channel was told of a path */
     bool channel_over; /* closed or failed */
     struct way heard[HEARD_MAX];
     size_t heard_next;
@@ -96,11 +102,17 @@ static void enter(struct kh_peer *peer, enum path_state state)
 static void begin_input(struct kh_peer *peer, kh_time now)
 {
     assert(kh_outbox_is_empty(&peer->outbox));
-    assert(!peer->start_due && !peer->lost_due);
+    assert(!peer->start_due && !peer->lost_due && !peer->reset_due);
     peer->now = now;
 }
 
 /* ---- life ---- */
+
+static enum kh_status make_channel(struct kh_peer *peer, struct kh_channel **out)
+{
+    kh_rng_bytes(&peer->rng, peer->channel_config.seed, sizeof peer->channel_config.seed);
+    return kh_channel_new(out, &peer->channel_config);
+}
 
 enum kh_status kh_peer_new(struct kh_peer **out, const struct kh_peer_config *config)
 {
@@ -109,32 +121,28 @@ enum kh_status kh_peer_new(struct kh_peer **out, const struct kh_peer_config *co
         .local = config->local,
         .log = config->log,
     };
-    struct kh_channel_config channel = {
-        .role = config->controlling ? KH_CHANNEL_ACTIVE : KH_CHANNEL_PASSIVE,
-        .certificate = config->certificate,
-        .log = config->log,
-    };
     struct kh_peer *peer = calloc(1, sizeof *peer);
-    struct kh_rng rng;
     enum kh_status status;
 
     if (peer == NULL)
         return KH_ERR_MEMORY;
     peer->log = config->log;
     peer->retry_at = KH_NEVER;
-    memcpy(channel.remote_fingerprint, config->remote_fingerprint,
-           sizeof channel.remote_fingerprint);
-    kh_rng_init(&rng, config->seed);
-    kh_rng_bytes(&rng, ice.seed, sizeof ice.seed);
-    kh_rng_bytes(&rng, channel.seed, sizeof channel.seed);
-    kh_rng_fini(&rng);
+    peer->channel_config = (struct kh_channel_config){
+        .role = config->controlling ? KH_CHANNEL_ACTIVE : KH_CHANNEL_PASSIVE,
+        .certificate = config->certificate,
+        .log = config->log,
+    };
+    memcpy(peer->channel_config.remote_fingerprint, config->remote_fingerprint,
+           sizeof config->remote_fingerprint);
+    kh_rng_init(&peer->rng, config->seed);
+    kh_rng_bytes(&peer->rng, ice.seed, sizeof ice.seed);
     status = kh_outbox_init(&peer->outbox, OUTBOX_MAX, KH_DATAGRAM_MAX);
     if (status == KH_OK)
         status = kh_ice_agent_new(&peer->agent, &ice);
     if (status == KH_OK)
-        status = kh_channel_new(&peer->channel, &channel);
+        status = make_channel(peer, &peer->channel);
     kh_wipe(&ice, sizeof ice);
-    kh_wipe(&channel, sizeof channel);
     if (status == KH_OK)
         *out = peer;
     else
@@ -149,6 +157,7 @@ void kh_peer_free(struct kh_peer *peer)
     kh_channel_free(peer->channel);
     kh_ice_agent_free(peer->agent);
     kh_outbox_fini(&peer->outbox);
+    kh_rng_fini(&peer->rng);
     kh_wipe(peer, sizeof *peer);
     free(peer);
 }
@@ -305,6 +314,7 @@ static bool feed_channel(struct kh_peer *peer)
         if (peer->channel_over)
             return true;
         stash_channel(peer);
+        peer->started = true;
         kh_channel_start(peer->channel, peer->now);
         return true;
     }
@@ -328,6 +338,29 @@ static bool feed_channel(struct kh_peer *peer)
 
 /* ---- inputs ---- */
 
+/* The other side lost its memory (it slept too long, or gave its channel up): what we would send on
+ * this channel it could not read, and DTLS has no way to say so that a stranger could not say too.
+ * Its authentic check says it (RFC 8445 16.1: a tie-breaker stays for the session). */
+static void follow_instance(struct kh_peer *peer)
+{
+    uint64_t instance = kh_ice_agent_remote_instance(peer->agent);
+    bool is_other = peer->instance != 0 && instance != peer->instance;
+    struct kh_channel *channel;
+
+    peer->instance = instance;
+    if (!is_other || !peer->started || peer->channel_over)
+        return;
+    if (make_channel(peer, &channel) != KH_OK)
+        return; /* the old one fails by itself in the end */
+    kh_log_line(&peer->log, KH_LOG_INFO, "peer began anew");
+    kh_channel_free(peer->channel);
+    peer->channel = channel;
+    peer->started = false;
+    peer->reset_due = true;
+    peer->recheck_due = true; /* it knows no path either, and nobody nominated one to it */
+    peer->start_due = peer->state == PATH_UP;
+}
+
 /* RFC 7983 7: what is neither STUN nor anything else on this socket. */
 static bool is_dtls(const struct kh_datagram *datagram)
 {
@@ -341,8 +374,10 @@ bool kh_peer_handle_datagram(struct kh_peer *peer, kh_time now, const struct kh_
     begin_input(peer, now);
     authentic = kh_ice_agent_stats(peer->agent).requests_received;
     if (kh_ice_agent_handle_datagram(peer->agent, now, datagram)) {
-        if (kh_ice_agent_stats(peer->agent).requests_received != authentic)
+        if (kh_ice_agent_stats(peer->agent).requests_received != authentic) {
             hear(peer, datagram);
+            follow_instance(peer);
+        }
         return true;
     }
     if (!is_dtls(datagram))
@@ -361,10 +396,14 @@ bool kh_peer_handle_datagram(struct kh_peer *peer, kh_time now, const struct kh_
 void kh_peer_handle_timeout(struct kh_peer *peer, kh_time now)
 {
     begin_input(peer, now);
-    if (peer->retry_at <= now)
+    if (peer->retry_at <= now) {
         retry(peer);
-    else if (kh_ice_agent_timeout(peer->agent) <= now)
+    } else if (peer->recheck_due) {
+        peer->recheck_due = false;
+        kh_ice_agent_restart(peer->agent, now, NULL);
+    } else if (kh_ice_agent_timeout(peer->agent) <= now) {
         kh_ice_agent_handle_timeout(peer->agent, now);
+    }
     if (!peer->channel_over && kh_channel_timeout(peer->channel) <= now)
         kh_channel_handle_timeout(peer->channel, now);
 }
@@ -443,6 +482,11 @@ static bool next_path_event(struct kh_peer *peer, struct kh_peer_event *out)
 {
     struct kh_ice_event event;
 
+    if (peer->reset_due) {
+        peer->reset_due = false;
+        *out = (struct kh_peer_event){.kind = KH_PEER_EVENT_RESET};
+        return true;
+    }
     if (peer->lost_due) {
         peer->lost_due = false;
         *out = (struct kh_peer_event){.kind = KH_PEER_EVENT_LOST};
@@ -482,6 +526,8 @@ kh_time kh_peer_timeout(const struct kh_peer *peer)
 {
     kh_time timeout = kh_time_min(peer->retry_at, kh_ice_agent_timeout(peer->agent));
 
+    if (peer->recheck_due)
+        return peer->now;
     if (peer->channel_over)
         return timeout;
     return kh_time_min(timeout, kh_channel_timeout(peer->channel));

@@ -34,6 +34,7 @@ enum kh_peer_event_kind {
     KH_PEER_EVENT_LOST,     /* no path any more; checks go on, PATH may come again */
     KH_PEER_EVENT_CLOSED,   /* the peer said goodbye */
     KH_PEER_EVENT_FAILED,   /* the channel is dead for good: `failure` */
+    KH_PEER_EVENT_RESET,    /* the other side began anew: a new channel too, OPEN comes again */
 };
 
 struct kh_peer_event {

@@ -21,7 +21,8 @@ struct side {
     struct kh_channel_certificate *certificate;
     struct kh_ice_credentials credentials;
     struct kh_addr addrs[ADDRS];
-    int paths, opens, messages, writables, losts, closeds, faileds;
+    uint8_t seed;
+    int paths, opens, messages, writables, losts, closeds, faileds, resets;
     enum kh_channel_failure failure;
     struct kh_ice_path path;
     size_t bytes;
@@ -35,13 +36,35 @@ struct pair {
     struct side b;
     bool cut[ADDRS]; /* all that runs between the n-th addresses */
     bool cut_all;
-    bool slow_answers; /* A's answers to checks come 150 ms late */
+    bool slow_answers;             /* A's answers to checks come 150 ms late */
+    struct cable_packet replay[2]; /* the latest check from A and from B, while `records` */
+    bool records;
 };
+
+/* RFC 8489 5: a Binding request. */
+static bool is_check(const struct kh_datagram *datagram)
+{
+    return datagram->len > 1 && datagram->data[0] == 0 && datagram->data[1] == 1;
+}
+
+static void record(struct pair *pair, const struct kh_datagram *datagram)
+{
+    struct cable_packet *replay =
+        &pair->replay[kh_addr_equal(&datagram->from, &pair->a.addrs[0]) ? 0 : 1];
+
+    if (!pair->records || !is_check(datagram))
+        return;
+    replay->from = datagram->from;
+    replay->to = datagram->to;
+    replay->len = datagram->len;
+    memcpy(replay->data, datagram->data, datagram->len);
+}
 
 static kh_duration judge(void *context, const struct kh_datagram *datagram)
 {
-    const struct pair *pair = context;
+    struct pair *pair = context;
 
+    record(pair, datagram);
     for (size_t i = 0; i < ADDRS; i++)
         if (pair->cut[i] && (kh_addr_equal(&datagram->from, &pair->a.addrs[i]) ||
                              kh_addr_equal(&datagram->to, &pair->a.addrs[i])))
@@ -80,6 +103,9 @@ static void note(struct side *side, const struct kh_peer_event *event, kh_time n
         break;
     case KH_PEER_EVENT_CLOSED:
         side->closeds++;
+        break;
+    case KH_PEER_EVENT_RESET:
+        side->resets++;
         break;
     case KH_PEER_EVENT_FAILED:
         side->faileds++;
@@ -175,7 +201,7 @@ static void make_peer(struct side *side, const struct side *other, bool controll
     struct kh_peer_config config = {.controlling = controlling,
                                     .local = side->credentials,
                                     .certificate = side->certificate,
-                                    .seed = {side->addrs[0].ip[3], 7}};
+                                    .seed = {side->addrs[0].ip[3], side->seed}};
 
     kh_channel_certificate_fingerprint(other->certificate, config.remote_fingerprint);
     assert_int_equal(kh_peer_new(&side->peer, &config), KH_OK);
@@ -373,6 +399,41 @@ static void a_peer_that_cannot_be_reached_is_reported_once(void **state)
     free_pair(pair);
 }
 
+static void a_peer_that_begins_anew_is_followed(void **state)
+{
+    (void)state;
+    for (int side = 0; side < 2; side++) {
+        struct pair *pair = make_pair(KH_MILLISECONDS(10));
+        struct side *anew = side == 0 ? &pair->a : &pair->b;
+        struct side *other = side == 0 ? &pair->b : &pair->a;
+
+        struct kh_datagram replay;
+
+        pair->records = true;
+        meet(pair, 1);
+        assert_true(run_until(pair, &pair->a.opens, 1, KH_SECONDS(2)));
+        assert_true(run_until(pair, &pair->b.opens, 1, KH_SECONDS(2)));
+        pair->records = false;
+        kh_peer_free(anew->peer);
+        anew->seed++;
+        make_peer(anew, other, side == 0);
+        introduce(pair, anew, other, 1);
+        assert_true(run_until(pair, &anew->opens, 2, KH_SECONDS(1)));
+        assert_true(run_until(pair, &other->opens, 2, KH_SECONDS(1)));
+        assert_int_equal(other->resets, 1);
+        assert_int_equal(anew->resets, 0);
+        replay = cable_datagram(&pair->replay[side]); /* of the one that is no more */
+        assert_true(kh_peer_handle_datagram(other->peer, pair->cable.now, &replay));
+        drain_both(pair);
+        say(pair, other, "new keys");
+        assert_true(run_until(pair, &anew->messages, 1, KH_SECONDS(1)));
+        run(pair, KH_SECONDS(100));
+        assert_int_equal(other->resets, 1);
+        assert_int_equal(anew->losts + other->losts + anew->faileds + other->faileds, 0);
+        free_pair(pair);
+    }
+}
+
 static void nothing_is_lost_or_doubled_with_a_third_of_all_datagrams_gone(void **state)
 {
     (void)state;
@@ -441,6 +502,7 @@ int main(void)
         cmocka_unit_test(the_channel_moves_to_another_path_unnoticed),
         cmocka_unit_test(a_lost_path_is_looked_for_until_it_returns),
         cmocka_unit_test(a_peer_that_cannot_be_reached_is_reported_once),
+        cmocka_unit_test(a_peer_that_begins_anew_is_followed),
         cmocka_unit_test(nothing_is_lost_or_doubled_with_a_third_of_all_datagrams_gone),
         cmocka_unit_test(goodbye_is_heard),
         cmocka_unit_test(another_certificate_than_the_cards_fails),
