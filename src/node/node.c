@@ -196,20 +196,25 @@ void kh_node_leave(struct kh_node *node, kh_time now)
 
 /* ---- inputs: datagrams and time ---- */
 
+static bool is_on_way(const struct kh_node_neighbour *neighbour, const struct kh_datagram *datagram)
+{
+    return kh_addr_equal(&neighbour->way.from, &datagram->from) &&
+           kh_addr_equal(&neighbour->way.to, &datagram->to);
+}
+
 static bool offer(struct kh_node *node, struct kh_node_neighbour *neighbour,
                   const struct kh_datagram *datagram)
 {
     if (neighbour->peer == NULL || !kh_peer_handle_datagram(neighbour->peer, node->now, datagram))
         return false;
+    /* The way is this one's now: a member that came back in another stay, on the same addresses,
+     * must not lose its DTLS to the peer of the stay before. */
+    for (size_t i = 0; i < node->neighbour_count; i++)
+        if (is_on_way(node->neighbours[i], datagram))
+            node->neighbours[i]->way.from = node->neighbours[i]->way.to = (struct kh_addr){0};
     neighbour->way.from = datagram->from;
     neighbour->way.to = datagram->to;
     return true;
-}
-
-static bool is_on_way(const struct kh_node_neighbour *neighbour, const struct kh_datagram *datagram)
-{
-    return kh_addr_equal(&neighbour->way.from, &datagram->from) &&
-           kh_addr_equal(&neighbour->way.to, &datagram->to);
 }
 
 /* Asks first whoever the latest datagram of this way was for, then the others: two members behind
