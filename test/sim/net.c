@@ -154,6 +154,11 @@ void net_set_box_line(struct net *net, int box, const struct net_line *line)
     net->boxes[box].line = *line;
 }
 
+int net_realm_of_box(const struct net *net, int box)
+{
+    return net->boxes[box].realm;
+}
+
 struct nat *net_nat(struct net *net, int box)
 {
     return net->boxes[box].nat;

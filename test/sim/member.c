@@ -1,0 +1,248 @@
+/* sim/member.c - one member on its host: started, driven, drained, listened to.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "sim/inside.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+#define UNIX_START_MS 1700000000000u
+
+kh_time sim_member_now(const struct sim *sim, const struct member *member)
+{
+    return sim_now(sim) + member->clock_ahead;
+}
+
+static int find_member(const struct sim *sim, const struct kh_room_member_id *id)
+{
+    for (int i = 0; i < sim->member_count; i++)
+        if (memcmp(&sim->members[i].id, id, sizeof(*id)) == 0)
+            return i;
+    return -1;
+}
+
+/* ---- what a member hears ---- */
+
+static void note_message(struct sim *sim, int member, const struct kh_node_event *event)
+{
+    int author = find_member(sim, &event->entry.log);
+    struct sim_contact *contact;
+
+    sim_watch_message(sim, member, event);
+    if (author < 0)
+        return;
+    contact = &sim->members[member].contacts[author];
+    if (contact->first_heard_at == KH_NEVER) {
+        contact->first_heard_at = sim_now(sim);
+        contact->first_via = event->via;
+    }
+    sim_log(sim, "%s hears \"%.*s\" by %s", sim->members[member].name, (int)event->text_len,
+            event->text, event->via == KH_ROOM_CHANNEL ? "channel" : "signal");
+}
+
+static void note_path(struct sim *sim, int member, int other, const struct kh_node_event *event)
+{
+    struct sim_contact *contact = &sim->members[member].contacts[other];
+    char local[KH_ADDR_TEXT_MAX], remote[KH_ADDR_TEXT_MAX];
+
+    contact->path_at = kh_time_min(contact->path_at, sim_now(sim));
+    contact->path = event->path;
+    sim_log(sim, "%s path to %s: %s %s > %s %s", sim->members[member].name,
+            sim->members[other].name, kh_ice_kind_name(event->path.local_kind),
+            kh_addr_text(&event->path.local, local), kh_ice_kind_name(event->path.remote_kind),
+            kh_addr_text(&event->path.remote, remote));
+}
+
+static void note_of_other(struct sim *sim, int member, int other, const struct kh_node_event *event)
+{
+    struct sim_contact *contact = &sim->members[member].contacts[other];
+    const char *name = sim->members[member].name, *whom = sim->members[other].name;
+
+    if (event->kind == KH_NODE_EVENT_PATH) {
+        note_path(sim, member, other, event);
+    } else if (event->kind == KH_NODE_EVENT_OPEN) {
+        contact->open_at = kh_time_min(contact->open_at, sim_now(sim));
+        sim_log(sim, "%s channel to %s open", name, whom);
+    } else if (event->kind == KH_NODE_EVENT_PATH_LOST) {
+        sim_log(sim, "%s path to %s lost", name, whom);
+    } else if (event->kind == KH_NODE_EVENT_DELIVERED) {
+        sim_watch_delivered(sim, member, event);
+        sim_log(sim, "%s knows %s has %llu", name, whom, (unsigned long long)event->entry.sequence);
+    } else {
+        sim_log(sim, "%s sees %s %s", name, whom,
+                event->kind == KH_NODE_EVENT_GONE ? "go" : "come");
+    }
+}
+
+static void note(struct sim *sim, int member, const struct kh_node_event *event)
+{
+    struct member *at = &sim->members[member];
+    int other;
+
+    sim->something_happened = true;
+    switch (event->kind) {
+    case KH_NODE_EVENT_JOINED:
+        at->ticket = event->ticket;
+        sim_log(sim, "%s joined", at->name);
+        return;
+    case KH_NODE_EVENT_MESSAGE:
+        note_message(sim, member, event);
+        return;
+    case KH_NODE_EVENT_MEMBER:
+    case KH_NODE_EVENT_GONE:
+    case KH_NODE_EVENT_PATH:
+    case KH_NODE_EVENT_OPEN:
+    case KH_NODE_EVENT_PATH_LOST:
+    case KH_NODE_EVENT_DELIVERED:
+        other = find_member(sim, &event->member);
+        if (other < 0)
+            sim_fail(sim, "%s tells of a stranger", at->name);
+        else
+            note_of_other(sim, member, other, event);
+        return;
+    case KH_NODE_EVENT_UNREACHABLE:
+        sim_log(sim, "%s cannot reach the server", at->name);
+        return;
+    case KH_NODE_EVENT_WARNING:
+        sim_log(sim, "%s is warned: %s: %.*s", at->name, event->code, (int)event->text_len,
+                event->text);
+        return;
+    case KH_NODE_EVENT_ERROR:
+        sim_fail(sim, "%s gives up: %s: %.*s", at->name, event->code, (int)event->text_len,
+                 event->text);
+        return;
+    case KH_NODE_EVENT_LEFT:
+        at->is_present = false;
+        sim_log(sim, "%s left", at->name);
+        return;
+    }
+}
+
+void sim_member_drain(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+    struct kh_node_event event;
+    struct kh_datagram datagram;
+    bool has_left = false;
+    kh_time timeout;
+
+    while (kh_node_next_event(at->node, &event)) {
+        has_left = has_left || event.kind == KH_NODE_EVENT_LEFT;
+        note(sim, member, &event);
+    }
+    while (kh_node_next_transmit(at->node, &datagram)) {
+        sim_trace(sim, at->name, ">", &datagram);
+        sim_watch_departure(sim, at, &datagram);
+        sim_hash_bytes(sim, &datagram.to, sizeof(datagram.to));
+        sim_hash_bytes(sim, datagram.data, datagram.len);
+        net_send(sim->net, at->host, &datagram);
+    }
+    timeout = kh_node_timeout(at->node);
+    if (has_left)
+        sim_vanish(sim, member);
+    else if (timeout == KH_NEVER)
+        net_set_timer(sim->net, at->host, KH_NEVER);
+    else
+        net_set_timer(sim->net, at->host, kh_time_since(timeout, at->clock_ahead));
+}
+
+/* ---- what a member does ---- */
+
+static void start(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+    struct kh_node_config config = {.identity = at->identity,
+                                    .ticket = at->ticket,
+                                    .paths = KH_NODE_PATHS_ALL,
+                                    .log = sim_log_sink(sim)};
+
+    if (at->node != NULL)
+        return;
+    for (size_t i = 0; i < at->addr_count; i++) {
+        const struct kh_addr *server =
+            at->addrs[i].family == KH_FAMILY_IPV4 ? &sim->server_addr : &sim->server_addr6;
+
+        config.servers[config.server_count++] = *server;
+    }
+    memcpy(config.secret, sim->secret, sizeof(config.secret));
+    memcpy(config.name, at->name, sizeof(config.name));
+    dice_bytes(&sim->dice, config.seed, sizeof(config.seed));
+    if (kh_node_new(&at->node, &config) != KH_OK)
+        abort();
+    sim->owner_of_host[at->host] = member;
+    at->id = *kh_node_id(at->node);
+    for (size_t i = 0; i < at->addr_count; i++) {
+        if (kh_node_add_addr(at->node, sim_member_now(sim, at), &at->addrs[i]) != KH_OK)
+            abort();
+        sim_member_drain(sim, member);
+    }
+}
+
+void sim_join(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+
+    start(sim, member);
+    sim_log(sim, "+ %s joins in realm %d", at->name, at->realm);
+    at->is_present = at->has_joined = true;
+    at->joined_at = sim_now(sim);
+    kh_node_join(at->node, sim_member_now(sim, at));
+    sim_member_drain(sim, member);
+}
+
+void sim_say(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+    struct said *said = &at->said[at->said_count];
+    char text[SIM_TEXT_MAX];
+    kh_time now;
+
+    assert(at->said_count < SIM_SAID_MAX);
+    start(sim, member);
+    now = sim_member_now(sim, at);
+    snprintf(text, sizeof(text), "between us: %s %u", at->name, ++at->said_count);
+    memcpy(said->text, text, sizeof(text));
+    sim_log(sim, "+ %s says \"%s\"", at->name, said->text);
+    if (kh_node_say(at->node, now, UNIX_START_MS + now / 1000, said->text, strlen(said->text),
+                    &said->entry) != KH_OK)
+        sim_fail(sim, "%s cannot say \"%s\"", at->name, said->text);
+    else if (said->entry.sequence != at->said_count)
+        sim_fail(sim, "%s numbers its message %u as %llu", at->name, at->said_count,
+                 (unsigned long long)said->entry.sequence);
+    sim_member_drain(sim, member);
+}
+
+void sim_leave(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+
+    sim_log(sim, "+ %s leaves", at->name);
+    at->is_present = false;
+    kh_node_leave(at->node, sim_member_now(sim, at));
+    sim_member_drain(sim, member);
+}
+
+void sim_vanish(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+
+    sim_log(sim, "+ %s is gone", at->name);
+    kh_node_free(at->node);
+    at->node = NULL;
+    at->is_present = false;
+    sim->owner_of_host[at->host] = -1;
+    net_set_timer(sim->net, at->host, KH_NEVER);
+}
+
+void sim_probe(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+
+    kh_node_probe(at->node, sim_member_now(sim, at));
+    sim_member_drain(sim, member);
+}

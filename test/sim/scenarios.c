@@ -1,0 +1,472 @@
+/* sim/scenarios.c - the stories.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Lines take 20 ms each way where nothing else is said, so a round trip to the server is 40 ms and
+ * one between two sites 80.
+ */
+#include "sim/scenario.h"
+
+#define SERVER_ROUND_TRIP KH_MILLISECONDS(40)
+#define DIRECT_WITHIN KH_MILLISECONDS(350)
+#define OPEN_WITHIN KH_MILLISECONDS(700)
+
+/* Time from when the second of the two joined. */
+static kh_duration since_both(struct sim *sim, int a, int b, kh_time at)
+{
+    kh_time later = sim_joined_at(sim, a) > sim_joined_at(sim, b) ? sim_joined_at(sim, a)
+                                                                  : sim_joined_at(sim, b);
+
+    return at == KH_NEVER ? KH_NEVER : kh_time_since(at, later);
+}
+
+static bool talk(struct sim *sim, int a, int b)
+{
+    sim_say(sim, a);
+    sim_say(sim, b);
+    return sim_run_until(sim, sim_all_delivered, KH_SECONDS(5));
+}
+
+/* Alice, then Bob a second later, each at a site of that kind; both must meet in time. */
+static bool meet_at(struct sim *sim, int alice_realm, int bob_realm)
+{
+    int alice = sim_add_member(sim, "alice", alice_realm);
+    int bob = sim_add_member(sim, "bob", bob_realm);
+
+    sim_join(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->path_at) <= DIRECT_WITHIN);
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->path_at) <= DIRECT_WITHIN);
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->open_at) <= OPEN_WITHIN);
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->open_at) <= OPEN_WITHIN);
+    CHECK(talk(sim, alice, bob));
+    return true;
+}
+
+static bool kinds_meet(struct sim *sim, const char *kind_a, const char *kind_b)
+{
+    int alice = sim_add_site(sim, kind_a);
+
+    return meet_at(sim, alice, sim_add_site(sim, kind_b));
+}
+
+SCENARIO(friends_behind_port_restricted_cones_talk_directly)
+{
+    return kinds_meet(sim, "port-restricted", "port-restricted-random");
+}
+
+SCENARIO(full_cone_meets_port_restricted)
+{
+    return kinds_meet(sim, "full-cone", "port-restricted");
+}
+
+SCENARIO(full_cone_meets_symmetric)
+{
+    return kinds_meet(sim, "full-cone", "symmetric-random");
+}
+
+SCENARIO(restricted_cone_meets_symmetric)
+{
+    return kinds_meet(sim, "symmetric-random", "restricted-cone");
+}
+
+SCENARIO(open_meets_symmetric)
+{
+    return kinds_meet(sim, "symmetric-random", "open");
+}
+
+SCENARIO(public_host_meets_symmetric)
+{
+    return meet_at(sim, NET_INTERNET, sim_add_site(sim, "symmetric-random"));
+}
+
+SCENARIO(firewalls_meet)
+{
+    return kinds_meet(sim, "firewall", "firewall");
+}
+
+SCENARIO(behind_one_nat_without_hairpin_they_meet_inside)
+{
+    int home = sim_add_site(sim, "port-restricted");
+
+    CHECK(meet_at(sim, home, home));
+    CHECK(sim_contact(sim, 0, 1)->path.remote.ip[0] == 192);
+    CHECK(sim_contact(sim, 1, 0)->path.remote.ip[0] == 192);
+    return true;
+}
+
+SCENARIO(behind_one_symmetric_nat_they_meet_inside)
+{
+    int home = sim_add_site(sim, "symmetric-random");
+
+    return meet_at(sim, home, home);
+}
+
+SCENARIO(double_nat)
+{
+    int provider, home;
+
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(10)});
+    provider = sim_add_site(sim, "cgn");
+    home = sim_add_inner_site(sim, provider, "port-restricted");
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(20)});
+    return meet_at(sim, home, sim_add_site(sim, "port-restricted"));
+}
+
+SCENARIO(two_homes_of_one_provider_meet_by_its_hairpin)
+{
+    int provider, home;
+
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(10)});
+    provider = sim_add_site(sim, "cgn");
+    home = sim_add_inner_site(sim, provider, "port-restricted");
+    return meet_at(sim, home, sim_add_inner_site(sim, provider, "port-restricted"));
+}
+
+SCENARIO(ipv6_only_pair)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-random"));
+
+    for (int i = alice; i <= bob; i++) {
+        sim_add_ipv6(sim, i);
+        sim_drop_ipv4(sim, i);
+        sim_join(sim, i);
+    }
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(sim_contact(sim, alice, bob)->path.remote.family == KH_FAMILY_IPV6);
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(ipv6_helps_symmetric_nats)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-random"));
+
+    sim_add_ipv6(sim, alice);
+    sim_add_ipv6(sim, bob);
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(symmetric_pair_talks_by_signals)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-random"));
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    for (int i = 0; i < 10; i++) {
+        sim_say(sim, alice);
+        sim_say(sim, bob);
+        CHECK(sim_run(sim, KH_SECONDS(1)));
+    }
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(10)));
+    CHECK(sim_contact(sim, alice, bob)->path_at == KH_NEVER);
+    CHECK(sim_contact(sim, alice, bob)->first_via == KH_ROOM_SIGNAL);
+    return true;
+}
+
+/* Nonce, join, delivery: three round trips to the server, and the last is two half ones. */
+SCENARIO(first_words_take_three_round_trips)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+    const struct sim_contact *contact = sim_contact(sim, alice, bob);
+
+    sim_join(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_say(sim, bob);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_heard, KH_SECONDS(2)));
+    CHECK(contact->first_via == KH_ROOM_SIGNAL);
+    CHECK(since_both(sim, alice, bob, contact->first_heard_at) <= 3 * SERVER_ROUND_TRIP);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(2)));
+    return true;
+}
+
+SCENARIO(first_words_with_a_ticket_take_two_round_trips)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+    int back;
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(2)));
+    sim_leave(sim, bob);
+    CHECK(sim_run(sim, KH_SECONDS(3)));
+    back = sim_return(sim, bob);
+    sim_say(sim, back);
+    sim_join(sim, back);
+    CHECK(sim_run_until(sim, sim_all_heard, KH_SECONDS(2)));
+    CHECK(since_both(sim, alice, back, sim_contact(sim, alice, back)->first_heard_at) <=
+          2 * SERVER_ROUND_TRIP);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(2)));
+    return true;
+}
+
+SCENARIO(words_before_anyone_is_there_arrive)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+
+    sim_join(sim, alice);
+    for (int i = 0; i < 20; i++)
+        sim_say(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(5)));
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
+    return true;
+}
+
+SCENARIO(three_in_three_sites)
+{
+    static const char *const names[] = {"alice", "bob", "carol"};
+
+    for (int i = 0; i < 3; i++) {
+        sim_add_member(sim, names[i], sim_add_site(sim, "port-restricted-random"));
+        sim_join(sim, i);
+        sim_say(sim, i);
+    }
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(2)));
+    for (int i = 0; i < 3; i++)
+        sim_say(sim, i);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
+    return true;
+}
+
+SCENARIO(late_member_hears_what_was_said)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "full-cone"));
+    int carol;
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    for (int i = 0; i < 10; i++) {
+        CHECK(sim_run(sim, KH_SECONDS(6)));
+        CHECK(talk(sim, alice, bob));
+    }
+    carol = sim_add_member(sim, "carol", sim_add_site(sim, "restricted-cone"));
+    sim_join(sim, carol);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
+    CHECK(sim_contact(sim, carol, alice)->heard == 10);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    return true;
+}
+
+/* 30 % of what either of them sends is lost on the way to the other, and so is 16 % to the server.
+ */
+SCENARIO(thirty_percent_loss_loses_nothing)
+{
+    int alice, bob;
+
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(20), .loss = 0.163});
+    alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    for (int i = 0; i < 20; i++) {
+        sim_say(sim, alice);
+        sim_say(sim, bob);
+        CHECK(sim_run(sim, KH_MILLISECONDS(300)));
+    }
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(30)));
+    CHECK(sim_run_until(sim, sim_best_paths, KH_SECONDS(30)));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    return talk(sim, alice, bob) || sim_run_until(sim, sim_all_delivered, KH_SECONDS(30));
+}
+
+SCENARIO(replayed_and_altered_datagrams_change_nothing)
+{
+    int alice, bob;
+
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(20),
+                                         .jitter = KH_MILLISECONDS(10),
+                                         .replay = 0.3,
+                                         .garble = 0.3});
+    alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    for (int i = 0; i < 10; i++) {
+        CHECK(talk(sim, alice, bob));
+        CHECK(sim_run(sim, KH_SECONDS(5)));
+        CHECK(sim_all_open(sim));
+    }
+    return true;
+}
+
+SCENARIO(nat_rebinding_mid_conversation)
+{
+    int home = sim_add_site(sim, "port-restricted-random");
+    int alice = sim_add_member(sim, "alice", home);
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(talk(sim, alice, bob));
+    nat_rebind(net_nat(sim_net(sim), home));
+    sim_say(sim, alice);
+    sim_say(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(60)));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(10)));
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(a_cut_line_is_mended_and_nothing_is_lost)
+{
+    int home = sim_add_site(sim, "port-restricted");
+    int alice = sim_add_member(sim, "alice", home);
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    net_set_box_up(sim_net(sim), home, false);
+    sim_say(sim, alice);
+    sim_say(sim, bob);
+    CHECK(sim_run(sim, KH_SECONDS(45)));
+    CHECK(!sim_all_heard(sim));
+    net_set_box_up(sim_net(sim), home, true);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(60)));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(60)));
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(server_dies_conversation_goes_on)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    sim_stop_server(sim);
+    for (int i = 0; i < 20; i++) {
+        CHECK(talk(sim, alice, bob));
+        CHECK(sim_all_open(sim));
+        CHECK(sim_run(sim, KH_SECONDS(10)));
+    }
+    return true;
+}
+
+SCENARIO(server_restart)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-random"));
+    int carol = sim_add_member(sim, "carol", sim_add_site(sim, "symmetric-random"));
+    int late;
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    sim_join(sim, carol);
+    CHECK(sim_run(sim, KH_SECONDS(3)));
+    sim_stop_server(sim);
+    CHECK(sim_run(sim, KH_SECONDS(10)));
+    sim_start_server(sim);
+    sim_say(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(60)));
+    late = sim_add_member(sim, "dave", sim_add_site(sim, "full-cone"));
+    sim_join(sim, late);
+    CHECK(sim_run_until(sim, sim_best_paths, KH_SECONDS(10)));
+    CHECK(talk(sim, late, alice));
+    return true;
+}
+
+SCENARIO(no_server_at_first)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+
+    sim_stop_server(sim);
+    sim_join(sim, alice);
+    sim_say(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run(sim, KH_SECONDS(20)));
+    sim_start_server(sim);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(60)));
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(who_vanishes_can_come_back)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+    int back;
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    sim_vanish(sim, bob);
+    CHECK(sim_run(sim, KH_SECONDS(2)));
+    back = sim_return(sim, bob);
+    sim_join(sim, back);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(talk(sim, alice, back));
+    CHECK(sim_run(sim, KH_SECONDS(120)));
+    return talk(sim, alice, back);
+}
+
+SCENARIO(a_quiet_hour_keeps_the_path)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted-random"));
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(sim_run(sim, KH_SECONDS(3600)));
+    CHECK(sim_all_open(sim));
+    CHECK(talk(sim, alice, bob));
+    CHECK(sim_contact(sim, alice, bob)->path_at < KH_SECONDS(1));
+    return true;
+}
+
+/* clang-format off */
+#define NAMED(name) {#name, name}
+static const struct scenario scenarios[] = {
+    {"random", scenario_random},
+    NAMED(friends_behind_port_restricted_cones_talk_directly),
+    NAMED(full_cone_meets_port_restricted),
+    NAMED(full_cone_meets_symmetric),
+    NAMED(restricted_cone_meets_symmetric),
+    NAMED(open_meets_symmetric),
+    NAMED(public_host_meets_symmetric),
+    NAMED(firewalls_meet),
+    NAMED(behind_one_nat_without_hairpin_they_meet_inside),
+    NAMED(behind_one_symmetric_nat_they_meet_inside),
+    NAMED(double_nat),
+    NAMED(two_homes_of_one_provider_meet_by_its_hairpin),
+    NAMED(ipv6_only_pair),
+    NAMED(ipv6_helps_symmetric_nats),
+    NAMED(symmetric_pair_talks_by_signals),
+    NAMED(first_words_take_three_round_trips),
+    NAMED(first_words_with_a_ticket_take_two_round_trips),
+    NAMED(words_before_anyone_is_there_arrive),
+    NAMED(three_in_three_sites),
+    NAMED(late_member_hears_what_was_said),
+    NAMED(thirty_percent_loss_loses_nothing),
+    NAMED(replayed_and_altered_datagrams_change_nothing),
+    NAMED(nat_rebinding_mid_conversation),
+    NAMED(a_cut_line_is_mended_and_nothing_is_lost),
+    NAMED(server_dies_conversation_goes_on),
+    NAMED(server_restart),
+    NAMED(no_server_at_first),
+    NAMED(who_vanishes_can_come_back),
+    NAMED(a_quiet_hour_keeps_the_path),
+};
+/* clang-format on */
+
+const struct scenario *scenario_at(size_t n)
+{
+    return n < sizeof(scenarios) / sizeof(scenarios[0]) ? &scenarios[n] : NULL;
+}

@@ -1,0 +1,138 @@
+/* sim/watch.c - what must always hold: nothing twice, forged, out of order, or sent unasked.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "sim/inside.h"
+
+#include <string.h>
+
+#include "base/text.h"
+
+#define CONSENT_LIFETIME KH_SECONDS(30) /* RFC 7675 5.1 */
+#define STUN_BINDING_SUCCESS 0x0101
+#define STUN_HEADER_LEN 20
+
+static bool is_dtls(const struct kh_datagram *datagram)
+{
+    return datagram->len > 0 && datagram->data[0] >= 20 && datagram->data[0] <= 63; /* RFC 7983 */
+}
+
+static bool is_binding_success(const struct kh_datagram *datagram)
+{
+    return datagram->len >= STUN_HEADER_LEN &&
+           (datagram->data[0] << 8 | datagram->data[1]) == STUN_BINDING_SUCCESS;
+}
+
+static struct consent *find_consent(struct member *member, const struct kh_addr *local,
+                                    const struct kh_addr *remote)
+{
+    for (size_t i = 0; i < CONSENTS_MAX; i++) {
+        struct consent *consent = &member->consents[i];
+
+        if (kh_addr_equal(&consent->remote, remote) &&
+            (kh_addr_is_none(local) || kh_addr_equal(&consent->local, local)))
+            return consent;
+    }
+    return NULL;
+}
+
+void sim_watch_arrival(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
+{
+    struct consent *consent;
+
+    if (!is_binding_success(datagram))
+        return;
+    consent = find_consent(member, &datagram->to, &datagram->from);
+    if (consent == NULL) {
+        consent = &member->consents[member->consent_next];
+        member->consent_next = (member->consent_next + 1) % CONSENTS_MAX;
+    }
+    *consent =
+        (struct consent){.local = datagram->to, .remote = datagram->from, .at = sim_now(sim)};
+}
+
+static bool holds(const struct kh_datagram *datagram, const char *text)
+{
+    return memmem(datagram->data, datagram->len, text, strlen(text)) != NULL;
+}
+
+/* Only checks may go where nobody has answered one; only ciphertext may go through the server. */
+void sim_watch_departure(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
+{
+    bool to_server = kh_addr_ip_equal(&datagram->to, &sim->server_addr) ||
+                     kh_addr_ip_equal(&datagram->to, &sim->server_addr6);
+    struct consent *consent;
+    char text[KH_ADDR_TEXT_MAX];
+
+    if (to_server && (holds(datagram, "between us") || holds(datagram, member->name)))
+        sim_fail(sim, "%s lets the server read what it says", member->name);
+    if (to_server || !is_dtls(datagram))
+        return;
+    consent = find_consent(member, &datagram->from, &datagram->to);
+    if (consent == NULL)
+        sim_fail(sim, "%s sends to %s, which never answered a check", member->name,
+                 kh_addr_text(&datagram->to, text));
+    else if (kh_time_since(sim_now(sim), consent->at) > CONSENT_LIFETIME)
+        sim_fail(sim, "%s sends to %s, whose consent is %llu ms old", member->name,
+                 kh_addr_text(&datagram->to, text),
+                 (unsigned long long)kh_time_since(sim_now(sim), consent->at) / 1000);
+}
+
+static int find_author(const struct sim *sim, const struct kh_room_entry_id *entry)
+{
+    for (int i = 0; i < sim->member_count; i++)
+        if (memcmp(&sim->members[i].id, &entry->log, sizeof(entry->log)) == 0 &&
+            memcmp(sim->members[i].public_key, entry->author, KH_KEY_LEN) == 0)
+            return i;
+    return -1;
+}
+
+void sim_watch_message(struct sim *sim, int member, const struct kh_node_event *event)
+{
+    struct member *reader = &sim->members[member];
+    int author = find_author(sim, &event->entry);
+    struct sim_contact *contact;
+    const struct said *said;
+
+    if (author < 0 || author == member) {
+        sim_fail(sim, "%s hears what nobody said: %.*s", reader->name, (int)event->text_len,
+                 event->text);
+        return;
+    }
+    contact = &reader->contacts[author];
+    if (event->entry.sequence != contact->heard + 1) {
+        sim_fail(sim, "%s hears message %llu of %s after %u", reader->name,
+                 (unsigned long long)event->entry.sequence, sim->members[author].name,
+                 contact->heard);
+        return;
+    }
+    contact->heard++;
+    said = &sim->members[author].said[event->entry.sequence - 1];
+    if (event->entry.sequence > sim->members[author].said_count ||
+        strlen(said->text) != event->text_len ||
+        memcmp(said->text, event->text, event->text_len) != 0)
+        sim_fail(sim, "%s hears a false word of %s: %.*s", reader->name, sim->members[author].name,
+                 (int)event->text_len, event->text);
+    if (strcmp(event->name, sim->members[author].name) != 0)
+        sim_fail(sim, "%s takes %s for %s", reader->name, sim->members[author].name, event->name);
+}
+
+void sim_watch_delivered(struct sim *sim, int member, const struct kh_node_event *event)
+{
+    struct member *author = &sim->members[member];
+
+    for (int i = 0; i < sim->member_count; i++) {
+        struct sim_contact *contact = &author->contacts[i];
+
+        if (memcmp(&sim->members[i].id, &event->member, sizeof(event->member)) != 0)
+            continue;
+        if (sim->members[i].contacts[member].heard < event->entry.sequence)
+            sim_fail(sim, "%s believes that %s has message %llu", author->name,
+                     sim->members[i].name, (unsigned long long)event->entry.sequence);
+        if (++contact->delivered > author->said_count)
+            sim_fail(sim, "%s hears of more deliveries to %s than it said", author->name,
+                     sim->members[i].name);
+        return;
+    }
+    sim_fail(sim, "%s delivered to a stranger", author->name);
+}
