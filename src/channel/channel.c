@@ -84,6 +84,15 @@ static void end(struct kh_channel *channel, enum state state, enum kh_channel_fa
     channel->owes_goodbye = true;
 }
 
+static void encrypt(struct kh_channel *channel)
+{
+    const uint8_t *packet;
+    size_t len;
+
+    while (kh_channel_sctp_next_packet(channel->sctp, &packet, &len))
+        kh_channel_dtls_send(channel->dtls, packet, len);
+}
+
 /* Carries what DTLS has for SCTP, and lets each know what became of the other. */
 static void exchange(struct kh_channel *channel)
 {
@@ -95,6 +104,8 @@ static void exchange(struct kh_channel *channel)
     if (channel->state < JOINING && kh_channel_dtls_state(channel->dtls) == KH_CHANNEL_DTLS_OPEN) {
         enter(channel, JOINING);
         kh_channel_sctp_connect(channel->sctp, channel->now);
+        /* Into the datagram that ends the handshake: they arrive together or not at all. */
+        encrypt(channel);
     }
     while ((len = kh_channel_dtls_read(channel->dtls, packet)) > 0)
         kh_channel_sctp_handle_packet(channel->sctp, channel->now, packet, len);

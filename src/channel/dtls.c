@@ -14,7 +14,8 @@
 #include "base/outbox.h"
 #include "channel/certificate.h"
 
-#define OUTBOX_MAX 8 /* a flight is one or two datagrams; repeats of it may wait behind it */
+#define DATAGRAM_MAX 2048 /* more than any path outside a laboratory carries */
+#define OUTBOX_MAX 8      /* a flight is one or two datagrams; repeats of it may wait behind it */
 
 #define CIPHERS "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305"
 #define GROUPS "X25519:P-256"
@@ -48,6 +49,8 @@ struct kh_channel_dtls {
     struct kh_reader in; /* the datagram being handled, borrowed; empty between inputs */
     bool fed;            /* the datagram being handled has given something to OpenSSL or to us */
     struct kh_outbox outbox;
+    uint8_t staged[DATAGRAM_MAX]; /* the datagram that records are being added to */
+    size_t staged_len;
     struct timeval *openssl_due; /* OpenSSL's own timer, inside ssl; NULL until it was first set */
     kh_time repeat_at;           /* KH_NEVER: OpenSSL waits for nothing */
     unsigned int repeats;        /* of the flight sent last */
@@ -99,6 +102,7 @@ static const uint8_t *next_record(struct kh_channel_dtls *dtls, size_t *len)
         if (dtls->in.failed || major != 0xfe) {
             dtls->in = kh_reader_of(NULL, 0);
             dtls->dropped_malformed++;
+            dtls->fed = true; /* counted here already */
             return NULL;
         }
         if (epoch == 0 && (type == RECORD_ALERT || type == RECORD_APPLICATION_DATA)) {
@@ -129,17 +133,35 @@ static int bio_read(BIO *bio, char *out, int max)
     return (int)len;
 }
 
+static void stage(struct kh_channel_dtls *dtls, const uint8_t *data, size_t len)
+{
+    struct kh_datagram full = {.data = dtls->staged, .len = dtls->staged_len};
+
+    if (len > dtls->outbox.len_max) {
+        dtls->outbox.dropped++;
+        return;
+    }
+    if (dtls->staged_len + len > dtls->outbox.len_max) {
+        (void)kh_outbox_push(&dtls->outbox, &full); /* no room: lost like on any network */
+        dtls->staged_len = 0;
+    }
+    memcpy(dtls->staged + dtls->staged_len, data, len);
+    dtls->staged_len += len;
+}
+
+/* Gathers records into datagrams: OpenSSL does so with a fresh flight, but sends each message of a
+ * repeated one by itself, and the peer's chance to get all of them would shrink with each. */
 static int bio_write(BIO *bio, const char *data, int len)
 {
     struct kh_channel_dtls *dtls = BIO_get_data(bio);
-    struct kh_datagram datagram = {.data = (const uint8_t *)data, .len = (size_t)len};
+    size_t record_len = (size_t)len;
 
-    if (dtls->leaving && datagram.len <= sizeof dtls->goodbye) {
-        memcpy(dtls->goodbye, data, datagram.len);
-        dtls->goodbye_len = datagram.len;
-    }
     BIO_clear_retry_flags(bio);
-    (void)kh_outbox_push(&dtls->outbox, &datagram); /* full: lost like on any network, counted */
+    if (dtls->leaving && record_len <= sizeof dtls->goodbye) {
+        memcpy(dtls->goodbye, data, record_len);
+        dtls->goodbye_len = record_len;
+    }
+    stage(dtls, (const uint8_t *)data, record_len);
     return len;
 }
 
@@ -204,7 +226,7 @@ bool kh_channel_dtls_context_init(struct kh_channel_certificate *certificate)
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(context, verify, NULL);
     /* Our datagrams are small; without this each session holds 16 KiB to write from. */
-    (void)SSL_CTX_set_max_send_fragment(context, 2048);
+    (void)SSL_CTX_set_max_send_fragment(context, DATAGRAM_MAX);
     return SSL_CTX_set_min_proto_version(context, DTLS1_2_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(context, DTLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(context, CIPHERS) == 1 &&
@@ -260,7 +282,7 @@ enum kh_status kh_channel_dtls_new(struct kh_channel_dtls **out,
     size_t datagram_max = config->datagram_max != 0 ? config->datagram_max : KH_DATAGRAM_MAX;
 
     assert(config->certificate != NULL);
-    assert(datagram_max >= 512 && datagram_max <= 2048);
+    assert(datagram_max >= 512 && datagram_max <= DATAGRAM_MAX);
     if (dtls == NULL)
         return KH_ERR_MEMORY;
     dtls->active = config->role == KH_CHANNEL_ACTIVE;
@@ -369,12 +391,10 @@ void kh_channel_dtls_start(struct kh_channel_dtls *dtls, kh_time now)
  * same to the bit, which the peer's replay window lets through if, and only if, it never came. */
 static void repeat_goodbye(struct kh_channel_dtls *dtls)
 {
-    struct kh_datagram datagram = {.data = dtls->goodbye, .len = dtls->goodbye_len};
-
     if (dtls->goodbye_len == 0 || dtls->goodbyes >= GOODBYES_MAX)
         return;
     dtls->goodbyes++;
-    (void)kh_outbox_push(&dtls->outbox, &datagram);
+    stage(dtls, dtls->goodbye, dtls->goodbye_len);
 }
 
 void kh_channel_dtls_handle_datagram(struct kh_channel_dtls *dtls, kh_time now, const uint8_t *data,
@@ -459,16 +479,20 @@ bool kh_channel_dtls_next_transmit(struct kh_channel_dtls *dtls, const uint8_t *
 {
     struct kh_datagram datagram;
 
-    if (!kh_outbox_next(&dtls->outbox, &datagram))
-        return false;
-    *data = datagram.data;
-    *len = datagram.len;
-    return true;
+    if (kh_outbox_next(&dtls->outbox, &datagram)) {
+        *data = datagram.data;
+        *len = datagram.len;
+        return true;
+    }
+    *data = dtls->staged;
+    *len = dtls->staged_len;
+    dtls->staged_len = 0;
+    return *len > 0;
 }
 
 bool kh_channel_dtls_has_transmit(const struct kh_channel_dtls *dtls)
 {
-    return !kh_outbox_is_empty(&dtls->outbox);
+    return !kh_outbox_is_empty(&dtls->outbox) || dtls->staged_len > 0;
 }
 
 kh_time kh_channel_dtls_timeout(const struct kh_channel_dtls *dtls)

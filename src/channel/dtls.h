@@ -43,7 +43,8 @@ void kh_channel_dtls_handle_timeout(struct kh_channel_dtls *dtls, kh_time now);
 size_t kh_channel_dtls_read(struct kh_channel_dtls *dtls,
                             uint8_t out[static KH_CHANNEL_DTLS_PLAIN_MAX]);
 
-/* Encrypts one packet; the datagram comes out of next_transmit. */
+/* Encrypts one packet into the datagram that next_transmit gives next, if it has room, else into
+ * one of its own. */
 void kh_channel_dtls_send(struct kh_channel_dtls *dtls, const uint8_t *data, size_t len);
 void kh_channel_dtls_close(struct kh_channel_dtls *dtls);
 

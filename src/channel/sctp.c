@@ -562,7 +562,9 @@ static long next_message(struct kh_channel_sctp *sctp)
             if (sctp->state != before)
                 return -1;
         } else if (assemble(sctp, &info, (size_t)got, (flags & MSG_EOR) != 0)) {
-            long whole = (long)sctp->filled;
+            uint32_t ppid = ntohl(info.rcv_ppid);
+            bool empty = ppid == PPID_STRING_EMPTY || ppid == PPID_BINARY_EMPTY;
+            long whole = empty ? 0 : (long)sctp->filled;
 
             sctp->filled = 0;
             return whole;
