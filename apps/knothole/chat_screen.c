@@ -293,6 +293,17 @@ static bool find_edit_key(int status, wint_t key, enum kh_edit_key *out)
     return false;
 }
 
+/* Takes the rest of a sequence that curses does not know, so that no part of it is typed. */
+static void skip_sequence(void)
+{
+    wint_t key;
+
+    if (get_wch(&key) == ERR || (key != L'[' && key != L'O'))
+        return;
+    while (get_wch(&key) == OK && (key < 0x40 || key > 0x7e))
+        continue;
+}
+
 static void handle_key(struct kh_chat *chat, struct screen *screen, int status, wint_t key)
 {
     bool function = status == KEY_CODE_YES;
@@ -308,6 +319,8 @@ static void handle_key(struct kh_chat *chat, struct screen *screen, int status, 
         kh_chat_leave(chat);
     else if (!function && key == CONTROL('L'))
         (void)clearok(stdscr, TRUE);
+    else if (!function && key == CONTROL('['))
+        skip_sequence();
     else if (!function)
         kh_edit_insert(&screen->edit, (uint32_t)key);
 }
@@ -356,6 +369,22 @@ static void choose_locale(void)
         (void)setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+/* Many terminals send these whatever mode their description says they are in. */
+static void define_keys(void)
+{
+    static const struct {
+        const char *sequence;
+        int key;
+    } table[] = {
+        {"\033[A", KEY_UP},   {"\033[B", KEY_DOWN}, {"\033[C", KEY_RIGHT}, {"\033[D", KEY_LEFT},
+        {"\033[H", KEY_HOME}, {"\033[F", KEY_END},  {"\033[1~", KEY_HOME}, {"\033[4~", KEY_END},
+        {"\033OA", KEY_UP},   {"\033OB", KEY_DOWN}, {"\033OC", KEY_RIGHT}, {"\033OD", KEY_LEFT},
+    };
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        (void)define_key(table[i].sequence, table[i].key);
+}
+
 static void prepare_terminal(struct screen *screen)
 {
     const char *no_color = getenv("NO_COLOR");
@@ -366,6 +395,7 @@ static void prepare_terminal(struct screen *screen)
     (void)keypad(stdscr, TRUE);
     (void)nodelay(stdscr, TRUE);
     (void)set_escdelay(25);
+    define_keys();
     screen->colors = (no_color == NULL || no_color[0] == '\0') && has_colors() == TRUE;
     if (screen->colors) {
         (void)start_color();

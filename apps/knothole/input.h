@@ -26,7 +26,7 @@ struct kh_input {
     bool open;
     bool paused;
     bool ended;
-    char chunk[8192];
+    char chunk[2048]; /* small: between two of them the network gets its turn */
     const char *rest; /* of chunk, not yet cut */
     size_t rest_len;
     const char *refused; /* a line not taken */

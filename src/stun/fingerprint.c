@@ -27,5 +27,5 @@ uint32_t kh_stun_fingerprint(const uint8_t *data, size_t len)
 void kh_stun_mask_ip(uint8_t *ip, size_t len, const uint8_t id[static KH_STUN_ID_LEN])
 {
     for (size_t i = 0; i < len; i++)
-        ip[i] ^= i < 4 ? (uint8_t)(KH_STUN_MAGIC >> (24 - 8 * i)) : id[i - 4];
+        ip[i] = (uint8_t)(ip[i] ^ (i < 4 ? KH_STUN_MAGIC >> (24 - 8 * i) : id[i - 4]));
 }
