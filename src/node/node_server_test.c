@@ -41,6 +41,7 @@ static void the_conversation_outlives_the_server(void **state)
     struct world *world = world_of_two();
     struct person *alice = &world->people[0];
     struct person *bob = &world->people[1];
+    kh_time begin;
 
     (void)state;
     world_stop_server(world);
@@ -49,8 +50,10 @@ static void the_conversation_outlives_the_server(void **state)
     assert_int_equal(alice->count[KH_NODE_EVENT_GONE], 0);
     world_say(world, alice, "on our own");
     assert_true(world_run_until_heard(world, bob, 1, LEG));
+    begin = world->cable.now;
     leave(world, bob);
     assert_true(world_run_until(world, &bob->count[KH_NODE_EVENT_LEFT], 1, KH_SECONDS(2)));
+    print_message("left after %u ms\n", (unsigned)((world->cable.now - begin) / 1000));
     assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_GONE], 1, KH_SECONDS(1)));
     world_free(world);
 }
@@ -139,6 +142,27 @@ static void a_goodbye_is_quick_and_heard(void **state)
     world_run(world, KH_SECONDS(120));
     assert_int_equal(alice->count[KH_NODE_EVENT_MEMBER], 1);
     assert_int_equal(alice->count[KH_NODE_EVENT_GONE], 1);
+    world_free(world);
+}
+
+/* The server hears the goodbye first, but Alice can only hear it from Bob, and not the first time.
+ */
+static void a_goodbye_is_repeated_until_it_is_heard(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    struct person *bob = &world->people[1];
+
+    (void)state;
+    world->unserved = alice->addr;
+    world->cut_direct = true;
+    leave(world, bob);
+    world_run(world, KH_MILLISECONDS(100));
+    world->cut_direct = false;
+    assert_int_equal(bob->count[KH_NODE_EVENT_LEFT], 0);
+    assert_true(world_run_until(world, &bob->count[KH_NODE_EVENT_LEFT], 1, KH_SECONDS(2)));
+    world_kill(bob);
+    assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_GONE], 1, 2 * LEG));
     world_free(world);
 }
 
@@ -334,6 +358,7 @@ int main(void)
         cmocka_unit_test(who_is_talked_to_is_not_gone_whatever_the_server_says),
         cmocka_unit_test(without_a_server_it_says_so_and_goes_on_trying),
         cmocka_unit_test(a_goodbye_is_quick_and_heard),
+        cmocka_unit_test(a_goodbye_is_repeated_until_it_is_heard),
         cmocka_unit_test(a_goodbye_that_nobody_hears_ends_after_two_seconds),
         cmocka_unit_test(who_never_joined_leaves_at_once),
         cmocka_unit_test(who_falls_silent_is_gone_in_the_end),

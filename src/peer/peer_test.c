@@ -203,7 +203,8 @@ static void make_peer(struct side *side, const struct side *other, bool controll
                                     .certificate = side->certificate,
                                     .seed = {side->addrs[0].ip[3], side->seed}};
 
-    kh_channel_certificate_fingerprint(other->certificate, config.remote_fingerprint);
+    if (other != NULL) /* else a fingerprint that nobody has */
+        kh_channel_certificate_fingerprint(other->certificate, config.remote_fingerprint);
     assert_int_equal(kh_peer_new(&side->peer, &config), KH_OK);
 }
 
@@ -485,7 +486,7 @@ static void another_certificate_than_the_cards_fails(void **state)
 
     (void)state;
     kh_peer_free(pair->a.peer);
-    make_peer(&pair->a, &pair->a, true); /* expects its own certificate from the other side */
+    make_peer(&pair->a, NULL, true);
     meet(pair, 1);
     assert_true(run_until(pair, &pair->a.faileds, 1, KH_SECONDS(5)));
     assert_int_equal(pair->a.failure, KH_CHANNEL_FAILURE_FINGERPRINT);
