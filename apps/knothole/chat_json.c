@@ -13,8 +13,8 @@ static void print(struct kh_chat *chat, json_t *object)
 {
     if (object == NULL)
         return;
-    if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 || putchar('\n') == EOF ||
-        fflush(stdout) != 0)
+    if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
+        putchar('\n') == EOF || fflush(stdout) != 0)
         kh_chat_output_broke(chat);
     json_decref(object);
 }

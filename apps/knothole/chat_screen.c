@@ -370,19 +370,19 @@ static void choose_locale(void)
 }
 
 /* Many terminals send these whatever mode their description says they are in. */
+static const struct {
+    const char *sequence;
+    int key;
+} key_sequences[] = {
+    {"\033[A", KEY_UP},   {"\033[B", KEY_DOWN}, {"\033[C", KEY_RIGHT}, {"\033[D", KEY_LEFT},
+    {"\033[H", KEY_HOME}, {"\033[F", KEY_END},  {"\033[1~", KEY_HOME}, {"\033[4~", KEY_END},
+    {"\033OA", KEY_UP},   {"\033OB", KEY_DOWN}, {"\033OC", KEY_RIGHT}, {"\033OD", KEY_LEFT},
+};
+
 static void define_keys(void)
 {
-    static const struct {
-        const char *sequence;
-        int key;
-    } table[] = {
-        {"\033[A", KEY_UP},   {"\033[B", KEY_DOWN}, {"\033[C", KEY_RIGHT}, {"\033[D", KEY_LEFT},
-        {"\033[H", KEY_HOME}, {"\033[F", KEY_END},  {"\033[1~", KEY_HOME}, {"\033[4~", KEY_END},
-        {"\033OA", KEY_UP},   {"\033OB", KEY_DOWN}, {"\033OC", KEY_RIGHT}, {"\033OD", KEY_LEFT},
-    };
-
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        (void)define_key(table[i].sequence, table[i].key);
+    for (size_t i = 0; i < sizeof key_sequences / sizeof key_sequences[0]; i++)
+        (void)define_key(key_sequences[i].sequence, key_sequences[i].key);
 }
 
 static void prepare_terminal(struct screen *screen)
