@@ -231,6 +231,25 @@ static void what_no_signal_holds_waits_for_the_channel(void **state)
     wire_free(wire);
 }
 
+/* The number that docs/protocol/room.md gives. */
+static void a_signal_holds_650_bytes_of_text(void **state)
+{
+    static char text[651];
+    struct wire *wire = make_wire(2);
+
+    (void)state;
+    wire->loss = 100;
+    wire_introduce_all(wire);
+    memset(text, 'x', sizeof text);
+    assert_int_equal(say_text(wire, 0, text, 650), KH_OK);
+    wire_drain(wire, 0);
+    assert_int_equal(wire->signals, 1);
+    assert_int_equal(say_text(wire, 0, text, 651), KH_OK);
+    wire_drain(wire, 0);
+    assert_int_equal(wire->signals, 1);
+    wire_free(wire);
+}
+
 static void once_per_channel_everything_unacknowledged_goes_again(void **state)
 {
     struct wire *wire = make_wire(2);
@@ -507,6 +526,7 @@ int main(void)
         cmocka_unit_test(signals_wait_for_the_card_of_their_sender),
         cmocka_unit_test(few_signals_wait_and_not_for_long),
         cmocka_unit_test(what_no_signal_holds_waits_for_the_channel),
+        cmocka_unit_test(a_signal_holds_650_bytes_of_text),
         cmocka_unit_test(once_per_channel_everything_unacknowledged_goes_again),
         cmocka_unit_test(a_refused_message_is_taken_back),
         cmocka_unit_test(a_channel_may_be_blocked_without_a_refusal),

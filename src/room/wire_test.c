@@ -92,8 +92,6 @@ static void wire_carry_channel(struct wire *wire, size_t from, size_t to,
     assert_false(party->blocked[to]);
     assert_true(transmit->len <= 65536);
     wire->channel_messages++;
-    if (transmit->len > wire->longest_channel_message)
-        wire->longest_channel_message = transmit->len;
     if (wire_chance(wire, wire->refusal)) {
         party->blocked[to] = true;
         kh_room_set_blocked(party->room, wire->now, &transmit->to, true);

@@ -62,7 +62,6 @@ struct wire {
     size_t packet_count;
     uint64_t signals;
     uint64_t channel_messages;
-    size_t longest_channel_message;
 };
 
 bool wire_chance(struct wire *wire, unsigned percent);
