@@ -43,7 +43,6 @@ struct member {
     unsigned said_count;
     struct sim_contact contacts[SIM_MEMBERS_MAX];
     struct consent consents[CONSENTS_MAX];
-    size_t consent_next; /* a ring: the oldest pair gives way */
 };
 
 struct sim {

@@ -36,6 +36,17 @@ static struct consent *find_consent(struct member *member, const struct kh_addr 
     return NULL;
 }
 
+/* Two boxes that give a new port to each destination make ever new pairs: the oldest gives way. */
+static struct consent *oldest_consent(struct member *member)
+{
+    struct consent *oldest = &member->consents[0];
+
+    for (size_t i = 1; i < CONSENTS_MAX; i++)
+        if (member->consents[i].at < oldest->at)
+            oldest = &member->consents[i];
+    return oldest;
+}
+
 void sim_watch_arrival(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
 {
     struct consent *consent;
@@ -43,10 +54,8 @@ void sim_watch_arrival(struct sim *sim, struct member *member, const struct kh_d
     if (!is_binding_success(datagram))
         return;
     consent = find_consent(member, &datagram->to, &datagram->from);
-    if (consent == NULL) {
-        consent = &member->consents[member->consent_next];
-        member->consent_next = (member->consent_next + 1) % CONSENTS_MAX;
-    }
+    if (consent == NULL)
+        consent = oldest_consent(member);
     *consent =
         (struct consent){.local = datagram->to, .remote = datagram->from, .at = sim_now(sim)};
 }
