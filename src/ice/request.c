@@ -128,7 +128,7 @@ static uint8_t learn_remote(struct kh_ice_agent *agent, kh_time now, const struc
                                  .generation = agent->generation};
     uint8_t found = kh_ice_remote_find(agent, from);
 
-    if (found != KH_ICE_NOWHERE || !kh_ice_addr_is_usable(from))
+    if (found != KH_ICE_NOWHERE)
         return found;
     /* The peer may have moved, or its NAT forgotten it: is the path we use still good? */
     kh_ice_consent_hurry(agent, now);
@@ -234,6 +234,10 @@ bool kh_ice_request_handle(struct kh_ice_agent *agent, kh_time now,
 
     if (!match(agent, &request))
         return false;
+    if (!kh_ice_addr_is_usable(&datagram->from)) {
+        agent->stats.dropped_malformed++; /* nobody can be there: a relay may claim anything */
+        return true;
+    }
     password = request.local->password;
     /* RFC 8489 9.1.3 asks for a 401; without a valid request we stay silent, so that nobody can
      * make us send to an address of his choice. */
