@@ -155,6 +155,34 @@ static void who_comes_late_hears_what_was_said(void **state)
     world_free(world);
 }
 
+static void a_long_speech_arrives_whole(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    struct person *bob = &world->people[1];
+    static char text[KH_ROOM_TEXT_MAX + 1];
+
+    (void)state;
+    memset(text, 'x', sizeof text - 1);
+    world->cable.loss_percent = 1;
+    for (int i = 0; i < 200; i++) {
+        memcpy(text, (char[]){(char)('A' + i % 26)}, 1);
+        world_say(world, alice, text);
+    }
+    assert_true(world_run_until_heard(world, bob, 200, KH_SECONDS(120)));
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(bob->heard[i].text[0], 'A' + i % 26);
+        assert_int_equal(bob->heard[i].len, KH_ROOM_TEXT_MAX);
+    }
+    print_message("%u refused frames, %u datagrams dropped at a full outbox\n",
+                  (unsigned)kh_node_stats(alice->node).frames_refused,
+                  (unsigned)kh_node_stats(alice->node).dropped_outbox_full);
+    world_run(world, KH_SECONDS(20));
+    assert_int_equal(bob->heard_count, 200);
+    assert_int_equal(kh_node_undelivered(alice->node), 0);
+    world_free(world);
+}
+
 static void a_member_without_a_path_is_talked_to_by_signals(void **state)
 {
     struct world *world = world_new(LEG);
@@ -338,6 +366,7 @@ int main(void)
         cmocka_unit_test(a_ticket_saves_the_first_round_trip),
         cmocka_unit_test(three_members_are_a_mesh),
         cmocka_unit_test(who_comes_late_hears_what_was_said),
+        cmocka_unit_test(a_long_speech_arrives_whole),
         cmocka_unit_test(a_member_without_a_path_is_talked_to_by_signals),
         cmocka_unit_test(a_path_lost_for_a_while_loses_no_words),
         cmocka_unit_test(who_slept_finds_its_place_again),

@@ -121,9 +121,11 @@ static void hear(struct person *person, const struct kh_node_event *event, kh_ti
 {
     struct world_heard *heard = &person->heard[person->heard_count++];
 
-    assert(person->heard_count <= WORLD_HEARD_MAX && event->text_len < sizeof heard->text);
+    assert(person->heard_count <= WORLD_HEARD_MAX);
     memset(heard, 0, sizeof *heard);
-    memcpy(heard->text, event->text, event->text_len);
+    heard->len = event->text_len;
+    memcpy(heard->text, event->text,
+           heard->len < sizeof heard->text ? heard->len : sizeof heard->text - 1);
     memcpy(heard->name, event->name, strlen(event->name) + 1);
     heard->via = event->via;
     heard->at = now;

@@ -12,7 +12,8 @@
 #define WORLD_HEARD_MAX 256
 
 struct world_heard {
-    char text[40];
+    char text[40]; /* its beginning */
+    size_t len;    /* of all of it */
     char name[KH_ROOM_NAME_MAX + 1];
     enum kh_room_carrier via;
     kh_time at;

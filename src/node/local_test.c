@@ -1,0 +1,137 @@
+/* node/local_test.c - which addresses become candidates, and which names come with which keys.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "node/inside.h"
+
+static struct kh_addr addr_of(const char *text)
+{
+    struct kh_addr addr;
+
+    assert_int_equal(kh_addr_parse(text, 4000, &addr), KH_OK);
+    return addr;
+}
+
+static bool add(struct kh_node *node, const char *text)
+{
+    node->addrs[node->addr_count++] = addr_of(text);
+    return kh_node_update_locals(node);
+}
+
+/* What the card would list is this, in this order. */
+static void assert_hosts(const struct kh_node *node, size_t count, const char *const *texts)
+{
+    struct kh_room_candidate hosts[KH_ROOM_CANDIDATES_MAX];
+
+    assert_int_equal(kh_node_list_hosts(node, hosts), count);
+    for (size_t i = 0; i < count; i++) {
+        struct kh_addr addr = addr_of(texts[i]);
+
+        assert_true(kh_addr_equal(&hosts[i].addr, &addr));
+        assert_int_equal(hosts[i].kind, KH_ROOM_CANDIDATE_HOST);
+    }
+}
+
+static void loopback_counts_only_where_nothing_better_is(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+
+    (void)state;
+    assert_true(add(node, "127.0.0.1"));
+    assert_true(add(node, "[::1]"));
+    assert_hosts(node, 2, (const char *[]){"127.0.0.1", "[::1]"});
+    assert_true(add(node, "10.0.0.5"));
+    assert_hosts(node, 1, (const char *[]){"10.0.0.5"});
+    assert_true(add(node, "[2001:db8::5]"));
+    assert_false(add(node, "169.254.7.7"));
+    node->addr_count = 2; /* both interfaces went away */
+    assert_true(kh_node_update_locals(node));
+    assert_hosts(node, 2, (const char *[]){"127.0.0.1", "[::1]"});
+    free(node);
+}
+
+static void what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    size_t reflexive = 0;
+
+    (void)state;
+    assert_true(add(node, "10.0.0.5"));
+    node->mapped = addr_of("203.0.113.9:61000");
+    node->mapped_base = addr_of("10.0.0.5");
+    assert_false(kh_node_update_locals(node)); /* the server tells the others by itself */
+    assert_hosts(node, 1, (const char *[]){"10.0.0.5"});
+    for (size_t i = 0; i < LOCALS_MAX; i++)
+        reflexive += node->locals[i].in_use &&
+                     node->locals[i].candidate.kind == KH_ICE_SERVER_REFLEXIVE &&
+                     kh_addr_equal(&node->locals[i].candidate.addr, &node->mapped);
+    assert_int_equal(reflexive, 1);
+    node->mapped = node->mapped_base; /* no NAT any more */
+    assert_false(kh_node_update_locals(node));
+    for (size_t i = 0; i < LOCALS_MAX; i++)
+        assert_false(node->locals[i].in_use &&
+                     node->locals[i].candidate.kind == KH_ICE_SERVER_REFLEXIVE);
+    free(node);
+}
+
+/* A place in the table is not taken again before every neighbour knows that its owner is gone. */
+static void a_place_is_free_when_all_neighbours_know(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_node_neighbour *neighbour = calloc(1, sizeof *neighbour);
+
+    (void)state;
+    node->neighbours[node->neighbour_count++] = neighbour;
+    assert_true(add(node, "10.0.0.5"));
+    assert_true(node->locals[0].in_use);
+    neighbour->given.locals = 1;
+    node->addrs[0] = addr_of("10.0.0.6");
+    assert_true(kh_node_update_locals(node));
+    assert_false(node->locals[0].in_use);
+    assert_true(node->locals[1].in_use);
+    neighbour->given.locals = 2;
+    node->addrs[0] = addr_of("10.0.0.7");
+    assert_true(kh_node_update_locals(node));
+    assert_true(node->locals[0].in_use);
+    free(neighbour);
+    free(node);
+}
+
+static void a_name_is_pinned_to_its_first_key(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    static const uint8_t one[KH_KEY_LEN] = {1};
+    static const uint8_t two[KH_KEY_LEN] = {2};
+
+    (void)state;
+    assert_false(kh_node_pin_name(node, "Alice", one));
+    assert_false(kh_node_pin_name(node, "Alice", one));
+    assert_true(kh_node_pin_name(node, "Alice", two));
+    assert_false(kh_node_pin_name(node, "Alice", two)); /* said once */
+    assert_false(kh_node_pin_name(node, "Bob", two));
+    assert_false(kh_node_pin_name(node, "", one));
+    assert_false(kh_node_pin_name(node, "", two)); /* no name is nobody's */
+    assert_string_equal(kh_node_name_of(node, one), "Alice");
+    assert_string_equal(kh_node_name_of(node, two), "Bob");
+    assert_string_equal(kh_node_name_of(node, (uint8_t[KH_KEY_LEN]){3}), "");
+    free(node);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loopback_counts_only_where_nothing_better_is),
+        cmocka_unit_test(what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card),
+        cmocka_unit_test(a_place_is_free_when_all_neighbours_know),
+        cmocka_unit_test(a_name_is_pinned_to_its_first_key),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
