@@ -139,10 +139,10 @@ static void work(struct kh_ice_agent *agent, kh_time now)
 }
 
 /* Checks all pairs from the start, with fresh patience. */
-static void probe(struct kh_ice_agent *agent, kh_time now)
+static void probe(struct kh_ice_agent *agent, kh_time now, bool keep_answers)
 {
     assert(agent->has_remote);
-    kh_ice_pairs_reset(agent);
+    kh_ice_pairs_reset(agent, keep_answers);
     agent->nominated = KH_ICE_NOWHERE;
     agent->patience_at = kh_time_add(now, agent->config.patience);
     agent->is_restarting = agent->selected != KH_ICE_NOWHERE;
@@ -169,7 +169,7 @@ void kh_ice_agent_set_remote(struct kh_ice_agent *agent, kh_time now,
     }
     copy_credentials(&agent->remote, remote);
     agent->has_remote = true;
-    probe(agent, now);
+    probe(agent, now, false);
     work(agent, now);
 }
 
@@ -183,7 +183,7 @@ void kh_ice_agent_restart(struct kh_ice_agent *agent, kh_time now,
         copy_credentials(&agent->config.local, local);
     }
     if (agent->has_remote)
-        probe(agent, now);
+        probe(agent, now, local == NULL);
     work(agent, now);
 }
 
@@ -261,7 +261,7 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
             agent->locals[i] = (struct kh_ice_entry){0};
     if (had_path && agent->selected == KH_ICE_NOWHERE) {
         if (!kh_ice_replace_selected(agent, now))
-            probe(agent, now); /* another interface may be about to come */
+            probe(agent, now, true); /* another interface may be about to come */
     }
     work(agent, now);
 }

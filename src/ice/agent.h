@@ -32,6 +32,10 @@
 #define KH_ICE_WARM_MAX 2
 #define KH_ICE_WARM_PERIOD KH_SECONDS(13) /* sent along with a consent check: 15 s on average */
 
+/* A better path that once worked is tried again after this, doubling: networks come back. */
+#define KH_ICE_REVIVAL KH_SECONDS(20)
+#define KH_ICE_REVIVALS_MAX 6 /* so many times at most: to about ten minutes */
+
 enum kh_ice_pair_state {
     KH_ICE_PAIR_FROZEN, /* RFC 8445 6.1.2.6 */
     KH_ICE_PAIR_WAITING,
@@ -83,6 +87,7 @@ struct kh_ice_pair {
     unsigned missed;     /* consent checks unanswered in a row */
     kh_time consent_until;
     kh_time failed_at;
+    unsigned failures; /* since it last worked; pairs that never did are not counted */
     struct kh_ice_check check;
     struct kh_ice_check older; /* cancelled by a newer one, but its answer still counts */
 };
@@ -157,8 +162,9 @@ void kh_ice_pair_fail(struct kh_ice_agent *agent, kh_time now, uint8_t index);
 /* Makes an answer to the check in progress welcome, but waits for none (RFC 8445 7.3.1.4). */
 void kh_ice_pair_cancel(struct kh_ice_pair *pair);
 void kh_ice_pairs_prioritise(struct kh_ice_agent *agent); /* after a change of role */
-void kh_ice_pairs_reset(struct kh_ice_agent *agent);      /* all to be checked again */
-void kh_ice_pairs_stop(struct kh_ice_agent *agent);       /* no answer is welcome any more */
+/* All are to be checked again; keep_answers: those to checks on their way still count. */
+void kh_ice_pairs_reset(struct kh_ice_agent *agent, bool keep_answers);
+void kh_ice_pairs_stop(struct kh_ice_agent *agent); /* no answer is welcome any more */
 /* RFC 8445 7.2.5.3.3: what is alike in kind and place is likely to succeed too. */
 void kh_ice_pairs_thaw(struct kh_ice_agent *agent, const struct kh_ice_pair *like);
 /* The one an ordinary check should go to next (RFC 8445 6.1.4.2); NOWHERE if none. */

@@ -270,6 +270,93 @@ static void an_answer_must_come_from_where_the_check_went(void **state)
     wire_fini(&wire);
 }
 
+/* RFC 8445 7.2.5.2.4: any error but a role conflict fails the pair. */
+static void an_error_fails_the_pair(void **state)
+{
+    (void)state;
+    arrange_silent_bob();
+    wire_run(&wire, 1);
+    answer_alice("198.51.100.20:4000", wire.hosts[BOB].credentials.password, KH_STUN_ERROR, 400);
+    wire_run(&wire, KH_SECONDS(4));
+    assert_int_equal(stats_of(ALICE).checks_retransmitted, 0);
+    assert_int_equal(stats_of(ALICE).responses_received, 1);
+    wire_fini(&wire);
+}
+
+/* RFC 8445 7.3: an answer says what address it saw, or it says nothing. */
+static void an_answer_without_an_address_is_dropped(void **state)
+{
+    const char *password;
+    struct wire_packet *check = &wire.last_sent[ALICE];
+    uint8_t data[300];
+    struct kh_datagram datagram = {.data = data};
+    struct kh_stun_writer writer;
+
+    (void)state;
+    arrange_silent_bob();
+    wire_run(&wire, 1);
+    password = wire.hosts[BOB].credentials.password;
+    datagram.from = check->to;
+    datagram.to = check->from;
+    writer = kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_BINDING, check->data + 8);
+    kh_stun_add_integrity(&writer, (struct kh_span){password, strlen(password)});
+    datagram.len = kh_stun_finish(&writer);
+    assert_true(wire_inject(&wire, ALICE, &datagram));
+    assert_int_equal(stats_of(ALICE).dropped_malformed, 1);
+    assert_int_equal(kh_ice_agent_state(wire.hosts[ALICE].agent), KH_ICE_CHECKING);
+    wire_fini(&wire);
+}
+
+static void what_is_no_check_is_for_someone_else(void **state)
+{
+    uint8_t data[300] = "Hi!";
+    struct kh_datagram datagram = {.data = data, .len = 3};
+    struct kh_stun_writer writer;
+
+    (void)state;
+    arrange_open();
+    datagram.from = wire.hosts[BOB].addrs[0];
+    datagram.to = wire.hosts[ALICE].addrs[0];
+    assert_false(wire_inject(&wire, ALICE, &datagram));
+    writer = kh_stun_begin(data, sizeof data, KH_STUN_INDICATION, KH_STUN_BINDING, data);
+    datagram.len = kh_stun_finish(&writer);
+    assert_false(wire_inject(&wire, ALICE, &datagram));
+    writer = kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_ALLOCATE, data);
+    datagram.len = kh_stun_finish(&writer);
+    assert_false(wire_inject(&wire, ALICE, &datagram));
+    wire_fini(&wire);
+}
+
+/* A source that cannot be anyone's is not answered, whoever vouches for it. */
+static void a_check_from_an_impossible_address_is_dropped(void **state)
+{
+    const struct wire_request request = {.priority = 1, .role = KH_STUN_ICE_CONTROLLED};
+
+    (void)state;
+    arrange_silent_bob();
+    wire_run(&wire, 1);
+    wire.hosts[ALICE].sent = 0;
+    assert_true(wire_ask(&wire, ALICE, "192.0.2.99:0", &request));
+    assert_true(wire_ask(&wire, ALICE, "224.0.0.1:4000", &request));
+    assert_int_equal(wire.hosts[ALICE].sent, 0);
+    assert_int_equal(stats_of(ALICE).dropped_malformed, 2);
+    wire_fini(&wire);
+}
+
+/* The card comes again with each new version: credentials that stay are no restart. */
+static void the_same_credentials_again_change_nothing(void **state)
+{
+    (void)state;
+    arrange_open();
+    assert_true(wire_connect(&wire, KH_SECONDS(1)));
+    wire_run(&wire, KH_SECONDS(1));
+    wire.hosts[ALICE].sent = 0;
+    wire_tell(&wire, ALICE);
+    assert_int_equal(wire.hosts[ALICE].sent, 0);
+    assert_int_equal(wire.hosts[ALICE].event_count, 4);
+    wire_fini(&wire);
+}
+
 static void an_answer_counts_once(void **state)
 {
     struct kh_datagram replay;
@@ -329,6 +416,11 @@ int main(void)
         cmocka_unit_test(authentic_but_wrong_requests_get_an_error),
         cmocka_unit_test(an_answer_with_the_wrong_password_is_no_answer),
         cmocka_unit_test(an_answer_must_come_from_where_the_check_went),
+        cmocka_unit_test(an_error_fails_the_pair),
+        cmocka_unit_test(an_answer_without_an_address_is_dropped),
+        cmocka_unit_test(what_is_no_check_is_for_someone_else),
+        cmocka_unit_test(a_check_from_an_impossible_address_is_dropped),
+        cmocka_unit_test(the_same_credentials_again_change_nothing),
         cmocka_unit_test(an_answer_counts_once),
         cmocka_unit_test(late_candidates_are_checked_too),
     };

@@ -35,6 +35,7 @@ void kh_ice_consent_renew(struct kh_ice_agent *agent, kh_time now, uint8_t index
 
     assert(pair->is_used && pair->is_valid);
     pair->missed = 0;
+    pair->failures = 0;
     pair->consent_until = kh_time_add(now, agent->config.consent_expiry);
     if (index == agent->selected)
         kh_ice_consent_schedule(agent, now);
@@ -112,6 +113,19 @@ static void warm_spares(struct kh_ice_agent *agent, kh_time now)
     }
 }
 
+/* What was better and broke may work again. */
+static void revive_failed(struct kh_ice_agent *agent, kh_time now)
+{
+    for (uint8_t i = 0; i < KH_ICE_PAIRS_MAX; i++) {
+        const struct kh_ice_pair *pair = &agent->pairs[i];
+
+        if (pair->is_used && pair->state == KH_ICE_PAIR_FAILED && pair->failures > 0 &&
+            kh_ice_is_wanted(agent, pair) &&
+            kh_time_since(now, pair->failed_at) >= KH_ICE_REVIVAL << (pair->failures - 1))
+            kh_ice_check_trigger(agent, i);
+    }
+}
+
 static void ask(struct kh_ice_agent *agent, kh_time now)
 {
     struct kh_ice_pair *pair = &agent->pairs[agent->selected];
@@ -131,6 +145,7 @@ static void ask(struct kh_ice_agent *agent, kh_time now)
         return;
     agent->consent_at = KH_NEVER; /* now the check's own timer runs */
     warm_spares(agent, now);
+    revive_failed(agent, now);
 }
 
 /* Returns true if the selected pair is among those that ended. */
@@ -143,11 +158,13 @@ static bool expire(struct kh_ice_agent *agent, kh_time now)
 
         if (!pair->is_used || !pair->is_valid || pair->consent_until > now)
             continue;
-        pair->is_valid = false;
         if (i == agent->selected)
             agent->selected = KH_ICE_NOWHERE;
         if (pair->state == KH_ICE_PAIR_SUCCEEDED)
             kh_ice_pair_fail(agent, now, i);
+        pair->is_valid = false;
+        if (pair->failures == 0)
+            pair->failures = 1; /* a check on it is still under way */
     }
     return selected != agent->selected;
 }

@@ -156,6 +156,40 @@ static void a_spare_path_is_kept_warm(void **state)
     wire_fini(&wire);
 }
 
+static kh_time private_again_at;
+
+static bool private_is_dead(struct wire *at, int host, struct kh_datagram *datagram, uint8_t *copy)
+{
+    (void)host;
+    (void)copy;
+    return at->now >= private_again_at || kh_addr_reach(&datagram->to) != KH_REACH_PRIVATE;
+}
+
+/* The short way between neighbours breaks, the NAT's hairpin carries on, the short way returns. */
+static void a_better_path_that_comes_back_is_taken_again(void **state)
+{
+    static const struct nat_config hairpin = {.hairpin = NAT_HAIRPIN_EXTERNAL};
+
+    (void)state;
+    wire_init(&wire, 1);
+    wire_add_nat(&wire, ALICE, &hairpin);
+    wire.hosts[BOB].nat = wire.hosts[ALICE].nat;
+    wire_add_addr(&wire, BOB, "192.168.1.6:4001");
+    wire.same_site = true;
+    connect_all();
+    assert_int_equal(wire.hosts[ALICE].path.remote_kind, KH_ICE_HOST);
+    private_again_at = wire.now + KH_SECONDS(100);
+    wire.tamper = private_is_dead;
+    wire_run(&wire, KH_SECONDS(12));
+    assert_int_not_equal(wire.hosts[ALICE].path.remote_kind, KH_ICE_HOST);
+    wire_run(&wire, KH_SECONDS(240));
+    assert_int_equal(wire.hosts[ALICE].path.remote_kind, KH_ICE_HOST);
+    assert_int_equal(wire.hosts[BOB].path.remote_kind, KH_ICE_HOST);
+    assert_int_equal(wire.hosts[ALICE].paths, 3);
+    assert_true(wire_agrees(&wire));
+    wire_fini(&wire);
+}
+
 /* Whichever side's NAT forgets its mapping, and whichever controls: both find the new one. */
 static void rebind(int host)
 {
@@ -248,6 +282,41 @@ static void a_restart_keeps_the_path_until_a_new_one_is_found(void **state)
     }
 }
 
+/* A restart that finds nothing new goes back to what worked, if it still does. */
+static void a_fruitless_restart_returns_to_the_old_path(void **state)
+{
+    struct kh_ice_config impatient = {.role = KH_ICE_CONTROLLING, .patience = KH_SECONDS(5)};
+
+    (void)state;
+    wire_init(&wire, 1);
+    add_ipv4();
+    wire_add_agent(&wire, ALICE, &impatient);
+    connect_all();
+    wire.is_cut = true;
+    restart(ALICE, false);
+    wire_run(&wire, KH_SECONDS(12));
+    assert_int_equal(state_of(ALICE), KH_ICE_CONNECTED);
+    wire.is_cut = false;
+    wire_run(&wire, KH_SECONDS(60));
+    assert_int_equal(state_of(ALICE), KH_ICE_CONNECTED);
+    assert_int_equal(state_of(BOB), KH_ICE_CONNECTED);
+    assert_int_equal(wire.hosts[ALICE].paths, 1);
+    wire_fini(&wire);
+}
+
+/* RFC 7675 5.1 holds while restarting too; but then it is not the end. */
+static void consent_may_end_while_restarting(void **state)
+{
+    (void)state;
+    connect_open();
+    restart(ALICE, true); /* and Bob never hears of it */
+    wire_run(&wire, KH_SECONDS(31));
+    assert_int_equal(state_of(ALICE), KH_ICE_CHECKING);
+    wire_run(&wire, KH_SECONDS(20));
+    assert_int_equal(state_of(ALICE), KH_ICE_FAILED);
+    wire_fini(&wire);
+}
+
 /* Between Knothole members credentials may stay: everything is checked again. */
 static void a_restart_leaves_failure(void **state)
 {
@@ -292,10 +361,13 @@ int main(void)
         cmocka_unit_test(a_short_cut_is_survived_on_the_same_path),
         cmocka_unit_test(a_dead_path_is_left_within_ten_seconds),
         cmocka_unit_test(a_spare_path_is_kept_warm),
+        cmocka_unit_test(a_better_path_that_comes_back_is_taken_again),
         cmocka_unit_test(a_controlling_peers_new_mapping_is_followed),
         cmocka_unit_test(a_controlled_peers_new_mapping_is_followed),
         cmocka_unit_test(a_removed_interface_ends_its_path),
         cmocka_unit_test(a_restart_keeps_the_path_until_a_new_one_is_found),
+        cmocka_unit_test(a_fruitless_restart_returns_to_the_old_path),
+        cmocka_unit_test(consent_may_end_while_restarting),
         cmocka_unit_test(a_restart_leaves_failure),
         cmocka_unit_test(waking_from_sleep_ends_everything_at_once),
     };

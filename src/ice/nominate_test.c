@@ -170,6 +170,70 @@ static void a_slower_pair_does_not_replace_a_faster_one(void **state)
     wire_fini(&wire);
 }
 
+static kh_time fast_from;
+
+/* IPv6 is the faster way, but opens only later. */
+static bool ipv6_is_late(struct wire *at, int host, struct kh_datagram *datagram, uint8_t *copy)
+{
+    (void)host;
+    (void)copy;
+    at->delay = datagram->to.family == KH_FAMILY_IPV6 ? KH_MILLISECONDS(20) : KH_MILLISECONDS(50);
+    return datagram->to.family == KH_FAMILY_IPV4 || at->now >= fast_from;
+}
+
+static void a_notably_faster_pair_replaces_a_slower_one(void **state)
+{
+    (void)state;
+    wire_init(&wire, 1);
+    add_open_addrs();
+    wire_add_addr(&wire, ALICE, "[2001:db8::a]:4000");
+    wire_add_addr(&wire, BOB, "[2001:db8::b]:4000");
+    wire.tamper = ipv6_is_late;
+    fast_from = wire.now + KH_MILLISECONDS(300);
+    wire_meet(&wire);
+    assert_true(wire_connect(&wire, KH_SECONDS(1)));
+    assert_int_equal(wire.hosts[ALICE].path.local.family, KH_FAMILY_IPV4);
+    wire_run(&wire, KH_SECONDS(20)); /* the first measure is of a repeated check: not yet sure */
+    assert_int_equal(wire.hosts[ALICE].path.local.family, KH_FAMILY_IPV6);
+    assert_int_equal(wire.hosts[ALICE].paths, 2);
+    assert_true(wire_agrees(&wire));
+    wire_fini(&wire);
+}
+
+static bool answers_and_nominations_are_lost(struct wire *at, int host,
+                                             struct kh_datagram *datagram, uint8_t *copy)
+{
+    struct kh_addr relay = at->hosts[BOB].relay;
+    bool is_relayed =
+        kh_addr_equal(&datagram->from, &relay) || kh_addr_equal(&datagram->to, &relay);
+
+    (void)copy;
+    /* Alice hears one answer on the direct way, and then never again. */
+    return is_relayed || host == ALICE || at->hosts[ALICE].valids < 2;
+}
+
+/* Bob followed the nomination, but Alice never hears so: she calls him back with a higher value. */
+static void a_nomination_without_answer_is_called_back(void **state)
+{
+    (void)state;
+    wire_init(&wire, 1);
+    add_open_addrs();
+    wire.hosts[BOB].relay = wire_addr("198.51.100.1:50000");
+    wire.tamper = only_relayed;
+    wire_meet(&wire);
+    assert_true(wire_connect(&wire, KH_SECONDS(1)));
+    wire_run(&wire, KH_MILLISECONDS(500));
+    wire.tamper = answers_and_nominations_are_lost;
+    wire_run(&wire, KH_SECONDS(3));
+    assert_int_equal(wire.hosts[ALICE].valids, 2);
+    assert_int_equal(wire.hosts[BOB].path.local_kind, KH_ICE_HOST); /* he moved */
+    wire_run(&wire, KH_SECONDS(20));
+    assert_int_equal(wire.hosts[ALICE].paths, 1); /* she never did */
+    assert_int_equal(wire.hosts[BOB].path.local_kind, KH_ICE_RELAYED);
+    assert_true(wire_agrees(&wire));
+    wire_fini(&wire);
+}
+
 /* Lets Bob's checks of Alice come from two addresses that both answer; Bob is the wire itself. */
 static void answer_checks_of_alice(void)
 {
@@ -232,6 +296,25 @@ static void the_highest_nomination_wins(void **state)
     wire_fini(&wire);
 }
 
+/* RFC 8445 7.3.1.1: who becomes controlling has to nominate. */
+static void a_new_controlling_agent_nominates_what_it_uses(void **state)
+{
+    const struct wire_request yield = {
+        .priority = PRFLX_PRIORITY, .role = KH_STUN_ICE_CONTROLLED, .tie_breaker = 0};
+    struct kh_stun_message sent;
+    uint32_t nomination;
+
+    (void)state;
+    arrange_two_valid(1, 2);
+    assert_true(wire_ask(&wire, ALICE, "198.51.100.20:6000", &yield));
+    wire_parse_sent(&wire, ALICE, &sent);
+    assert_int_equal(sent.class, KH_STUN_REQUEST);
+    assert_true(kh_stun_find_flag(&sent, KH_STUN_USE_CANDIDATE));
+    assert_true(kh_stun_find_u32(&sent, KH_STUN_NOMINATION, &nomination));
+    assert_int_equal(nomination, 3);
+    wire_fini(&wire);
+}
+
 static void a_lower_nomination_does_not_move_the_path(void **state)
 {
     (void)state;
@@ -273,7 +356,10 @@ int main(void)
         cmocka_unit_test(the_larger_tie_breaker_keeps_its_role),
         cmocka_unit_test(a_direct_pair_replaces_a_relayed_one),
         cmocka_unit_test(a_slower_pair_does_not_replace_a_faster_one),
+        cmocka_unit_test(a_notably_faster_pair_replaces_a_slower_one),
+        cmocka_unit_test(a_nomination_without_answer_is_called_back),
         cmocka_unit_test(the_highest_nomination_wins),
+        cmocka_unit_test(a_new_controlling_agent_nominates_what_it_uses),
         cmocka_unit_test(a_lower_nomination_does_not_move_the_path),
         cmocka_unit_test(nominations_without_a_value_are_followed),
         cmocka_unit_test(a_nominated_pair_is_used_once_it_is_valid),

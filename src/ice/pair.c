@@ -171,6 +171,8 @@ void kh_ice_pair_fail(struct kh_ice_agent *agent, kh_time now, uint8_t index)
     assert(pair->is_used);
     pair->state = KH_ICE_PAIR_FAILED;
     pair->failed_at = now;
+    if (pair->is_valid || (pair->failures > 0 && pair->failures < KH_ICE_REVIVALS_MAX))
+        pair->failures++;
     pair->turn = 0;
     pair->check.is_waiting = false;
     pair->older.is_waiting = false;
@@ -194,7 +196,7 @@ void kh_ice_pair_cancel(struct kh_ice_pair *pair)
     pair->check.is_waiting = false;
 }
 
-void kh_ice_pairs_reset(struct kh_ice_agent *agent)
+void kh_ice_pairs_reset(struct kh_ice_agent *agent, bool keep_answers)
 {
     for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++) {
         struct kh_ice_pair *pair = &agent->pairs[i];
@@ -202,8 +204,8 @@ void kh_ice_pairs_reset(struct kh_ice_agent *agent)
         pair->state = KH_ICE_PAIR_FROZEN;
         pair->turn = 0;
         pair->missed = 0;
-        pair->check.is_waiting = false; /* its answer would be sealed with credentials of before */
-        pair->older.is_waiting = false;
+        kh_ice_pair_cancel(pair);
+        pair->older.is_waiting = pair->older.is_waiting && keep_answers;
     }
     for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++)
         if (agent->pairs[i].is_used)

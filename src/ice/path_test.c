@@ -56,6 +56,16 @@ static void arrange_same_site(struct wire *wire)
     wire->same_site = true;
 }
 
+static void arrange_same_site_with_hairpin(struct wire *wire)
+{
+    static const struct nat_config hairpin = {.hairpin = NAT_HAIRPIN_EXTERNAL};
+
+    wire_add_nat(wire, ALICE, &hairpin);
+    wire->hosts[BOB].nat = wire->hosts[ALICE].nat;
+    wire_add_addr(wire, BOB, "192.168.1.6:4001");
+    wire->same_site = true;
+}
+
 static void arrange_ipv6(struct wire *wire)
 {
     arrange_port_restricted(wire);
@@ -104,7 +114,7 @@ static void run_seeds(const struct scenario *scenario, double loss, double dupli
             fail_msg("seed %u did not connect", (unsigned)seed);
         wire_run(&wire, KH_SECONDS(30));
         wire.loss = 0;
-        wire_run(&wire, KH_SECONDS(20));
+        wire_run(&wire, KH_SECONDS(60)); /* what loss took for dead has time to come back */
         assert_int_equal(kh_ice_agent_state(wire.hosts[ALICE].agent), KH_ICE_CONNECTED);
         check_path(&wire, scenario);
         wire_fini(&wire);
@@ -123,6 +133,8 @@ static const struct scenario open_and_symmetric = {arrange_open_and_symmetric, K
                                                    KH_ICE_PEER_REFLEXIVE, KH_MILLISECONDS(900)};
 static const struct scenario same_site = {arrange_same_site, KH_ICE_HOST, KH_ICE_HOST,
                                           KH_MILLISECONDS(600)};
+static const struct scenario hairpin = {arrange_same_site_with_hairpin, KH_ICE_HOST, KH_ICE_HOST,
+                                        KH_MILLISECONDS(700)};
 static const struct scenario both_families = {arrange_ipv6, KH_ICE_HOST, KH_ICE_HOST,
                                               KH_MILLISECONDS(600)};
 static const struct scenario relay_only = {arrange_relay_only, KH_ICE_PEER_REFLEXIVE,
@@ -158,6 +170,13 @@ static void neighbours_behind_a_nat_without_hairpin_meet_on_private_addresses(vo
     run_seeds(&same_site, 0, 0);
 }
 
+static void neighbours_prefer_private_addresses_to_hairpin(void **state)
+{
+    (void)state;
+    run_seeds(&hairpin, 0, 0);
+    run_seeds(&hairpin, 0.3, 0.1);
+}
+
 static void ipv6_is_taken_where_both_have_it(void **state)
 {
     (void)state;
@@ -188,6 +207,7 @@ int main(void)
         cmocka_unit_test(symmetric_and_full_cone_connect_by_a_peer_reflexive_candidate),
         cmocka_unit_test(open_and_symmetric_connect),
         cmocka_unit_test(neighbours_behind_a_nat_without_hairpin_meet_on_private_addresses),
+        cmocka_unit_test(neighbours_prefer_private_addresses_to_hairpin),
         cmocka_unit_test(ipv6_is_taken_where_both_have_it),
         cmocka_unit_test(symmetric_nats_connect_through_a_relay),
         cmocka_unit_test(all_connect_through_loss_and_duplication),
