@@ -115,8 +115,8 @@ struct kh_ice_agent {
     uint32_t nomination; /* the highest value used or seen */
     uint64_t instances[KH_ICE_INSTANCES_MAX]; /* tie-breakers of the peer's agents; a ring */
     size_t instance_at;                       /* of the latest */
-    uint64_t turns;      /* given out by the triggered-check queue */
-    kh_time pace_at;     /* when the checks sent so far would all have been due at one per Ta */
+    uint64_t turns;                           /* given out by the triggered-check queue */
+    kh_time pace_at; /* when the checks sent so far would all have been due at one per Ta */
     kh_time patience_at;
     kh_time consent_at; /* of the next consent check on the selected pair */
     kh_time deadline;

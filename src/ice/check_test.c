@@ -60,6 +60,21 @@ static void two_hosts_meet_with_exactly_these_messages(void **state)
     wire_fini(&wire);
 }
 
+/* A satellite away, answers come long after the first repetitions: they count all the same. */
+static void a_long_way_takes_a_few_round_trips_only(void **state)
+{
+    (void)state;
+    arrange_open();
+    wire.delay = KH_MILLISECONDS(400);
+    assert_true(wire_connect(&wire, KH_MILLISECONDS(801)));
+    wire_run(&wire, KH_SECONDS(5));
+    assert_int_equal(stats_of(ALICE).checks_sent, 3); /* the first, a triggered, a nominating one */
+    assert_in_range(stats_of(ALICE).checks_retransmitted, 1, 6);
+    wire_run(&wire, KH_SECONDS(60));
+    assert_int_equal(wire.hosts[ALICE].paths, 1);
+    wire_fini(&wire);
+}
+
 /* Both NATs open with the later side's first check: it is connected one round trip after it
  * started, the earlier side half a round trip later. */
 static void a_punch_takes_one_round_trip_from_the_later_start(void **state)
@@ -310,6 +325,7 @@ static void an_answer_without_an_address_is_dropped(void **state)
 static void what_is_no_check_is_for_someone_else(void **state)
 {
     uint8_t data[300] = "Hi!";
+    uint8_t id[KH_STUN_ID_LEN] = {1};
     struct kh_datagram datagram = {.data = data, .len = 3};
     struct kh_stun_writer writer;
 
@@ -318,10 +334,10 @@ static void what_is_no_check_is_for_someone_else(void **state)
     datagram.from = wire.hosts[BOB].addrs[0];
     datagram.to = wire.hosts[ALICE].addrs[0];
     assert_false(wire_inject(&wire, ALICE, &datagram));
-    writer = kh_stun_begin(data, sizeof data, KH_STUN_INDICATION, KH_STUN_BINDING, data);
+    writer = kh_stun_begin(data, sizeof data, KH_STUN_INDICATION, KH_STUN_BINDING, id);
     datagram.len = kh_stun_finish(&writer);
     assert_false(wire_inject(&wire, ALICE, &datagram));
-    writer = kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_ALLOCATE, data);
+    writer = kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_ALLOCATE, id);
     datagram.len = kh_stun_finish(&writer);
     assert_false(wire_inject(&wire, ALICE, &datagram));
     wire_fini(&wire);
@@ -407,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_hosts_meet_with_exactly_these_messages),
+        cmocka_unit_test(a_long_way_takes_a_few_round_trips_only),
         cmocka_unit_test(a_punch_takes_one_round_trip_from_the_later_start),
         cmocka_unit_test(a_check_is_repeated_with_the_same_id_and_then_fails),
         cmocka_unit_test(failure_waits_for_patience),
