@@ -14,7 +14,7 @@
 
 #include "rendezvous/nonce.h"
 #include "rendezvous/wire.h"
-#include "rendezvous/wire_sim.h"
+#include "rendezvous/wire_sim_test.h"
 
 static struct sim sim;
 static struct sim_host *alice, *bob;

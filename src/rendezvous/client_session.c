@@ -475,7 +475,7 @@ kh_time kh_rendezvous_session_timeout(const struct kh_rendezvous_client *client)
 /* ---- datagrams ---- */
 
 static struct kh_stun_writer begin(struct kh_rendezvous_client *client,
-                                   const struct kh_rendezvous_ask *ask, enum kh_stun_method method,
+                                   const struct kh_rendezvous_ask *ask, uint16_t method,
                                    uint64_t sequence)
 {
     const struct kh_rendezvous_session *session = &client->session;

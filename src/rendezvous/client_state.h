@@ -9,9 +9,9 @@
 #include "rendezvous/wire.h"
 
 #define KH_RENDEZVOUS_SIGNALS_MAX 64 /* under way: one for each member of a full room */
-/* One input yields at most: a GONE for each member of a full room, a SIGNAL_LOST for each signal,
- * and a few about ourselves. */
-#define KH_RENDEZVOUS_EVENTS_MAX 160
+/* One input yields at most: two events for each of the 33 changes a push can hold, a GONE for each
+ * member of a full room, a SIGNAL_LOST for each signal, and a few about ourselves. */
+#define KH_RENDEZVOUS_EVENTS_MAX 256
 
 /* One request under way.  Its datagram is made anew each time it is due. */
 struct kh_rendezvous_ask {

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#include "rendezvous/wire_sim.h"
+#include "rendezvous/wire_sim_test.h"
 
 #define ROUND_TRIP KH_MILLISECONDS(40)
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rendezvous/wire_sim.h"
+#include "rendezvous/wire_sim_test.h"
 
 static struct sim sim;
 

@@ -1,4 +1,5 @@
-/* rendezvous/wire_sim.h - for tests: a registry, clients, and a wire between them in virtual time.
+/* rendezvous/wire_sim_test.h - for tests: a registry, clients, and a wire between them in virtual
+ * time.
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,8 +1,9 @@
-/* rendezvous/wire_sim.c - for tests: a registry, clients, and a wire between them in virtual time.
+/* rendezvous/wire_sim_test.c - for tests: a registry, clients, and a wire between them in virtual
+ * time.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "rendezvous/wire_sim.h"
+#include "rendezvous/wire_sim_test.h"
 
 #include <assert.h>
 #include <stdio.h>
