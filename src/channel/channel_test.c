@@ -53,8 +53,65 @@ static void opens_in_few_round_trips(void **state)
                   (double)(wire->end[0].opened_at - start) / (double)round_trip,
                   (double)(wire->end[1].opened_at - start) / (double)round_trip,
                   (unsigned int)wire->end[0].datagrams, (unsigned int)wire->end[1].datagrams);
-    assert_true(wire->end[0].opened_at - start <= 4 * round_trip);
-    assert_true(wire->end[1].opened_at - start <= 4 * round_trip);
+    assert_true(wire->end[0].opened_at - start <= 2 * round_trip);
+    assert_true(wire->end[1].opened_at - start <= 3 * round_trip / 2);
+    wire_free(wire);
+}
+
+static bool one_has_arrived(const struct wire *wire)
+{
+    return wire->end[0].received > 0;
+}
+
+static bool two_have_arrived(const struct wire *wire)
+{
+    return wire->end[1].received > 0;
+}
+
+static bool passive_is_open(const struct wire *wire)
+{
+    return wire->end[1].opened_at != KH_NEVER;
+}
+
+static void carries_the_first_words_early(void **state)
+{
+    struct wire *wire = wire_new(2);
+    kh_time start = wire->now;
+    kh_duration round_trip = 2 * wire->delay;
+
+    (void)state;
+    wire_start(wire);
+    assert_true(wire_run_until(wire, passive_is_open, KH_SECONDS(5)));
+    assert_int_equal(wire_send(wire, 1, 500), KH_OK);
+    assert_int_equal(wire_send(wire, 1, 500), KH_OK);
+    assert_true(wire_run_until(wire, wire_both_open, KH_SECONDS(5)));
+    assert_int_equal(wire_send(wire, 0, 500), KH_OK);
+    assert_true(kh_channel_unacknowledged(wire->end[0].channel) >= 500);
+    assert_true(wire_run_until(wire, one_has_arrived, KH_SECONDS(5)));
+    print_message("from the passive side %.1f", (double)(wire->now - start) / (double)round_trip);
+    assert_true(wire->now - start <= 3 * round_trip);
+    assert_true(wire_run_until(wire, two_have_arrived, KH_SECONDS(5)));
+    print_message(", from the active side %.1f\n",
+                  (double)(wire->now - start) / (double)round_trip);
+    assert_true(wire->now - start <= 7 * round_trip / 2);
+    assert_true(wire_run_until(wire, wire_all_acknowledged, KH_SECONDS(1)));
+    wire_free(wire);
+}
+
+static void closes_after_words_sent_before_it_was_up(void **state)
+{
+    struct wire *wire = wire_new(18);
+
+    (void)state;
+    wire_start(wire);
+    assert_true(wire_run_until(wire, passive_is_open, KH_SECONDS(5)));
+    assert_int_equal(wire_send(wire, 1, 500), KH_OK);
+    kh_channel_close(wire->end[1].channel, wire->now);
+    wire_drain(wire);
+    assert_int_equal(wire_send(wire, 1, 500), KH_ERR_FULL);
+    assert_true(wire_run_until(wire, wire_both_ended, KH_SECONDS(5)));
+    assert_true(wire->end[0].closed && wire->end[1].closed);
+    assert_int_equal(wire->end[0].received, 1);
     wire_free(wire);
 }
 
@@ -295,6 +352,41 @@ static void closes_before_it_is_open(void **state)
     wire_free(wire);
 }
 
+/* A goodbye right after OPEN, into a wire that is cut, must still be heard later. */
+static void closes_at_once_but_not_unheard(void **state)
+{
+    struct wire *wire = wire_new(19);
+
+    (void)state;
+    wire_start(wire);
+    assert_true(wire_run_until(wire, wire_both_open, KH_SECONDS(5)));
+    wire->cut = true;
+    kh_channel_close(wire->end[0].channel, wire->now);
+    wire_drain(wire);
+    wire_run(wire, KH_SECONDS(2));
+    assert_false(wire->end[0].closed || wire->end[1].closed);
+    wire->cut = false;
+    assert_true(wire_run_until(wire, wire_both_ended, KH_SECONDS(10)));
+    assert_true(wire->end[0].closed && wire->end[1].closed);
+    wire_free(wire);
+}
+
+static void gives_up_a_goodbye_nobody_hears(void **state)
+{
+    struct wire *wire = wire_new(20);
+
+    (void)state;
+    wire_start(wire);
+    assert_true(wire_run_until(wire, wire_both_open, KH_SECONDS(5)));
+    wire->cut = true;
+    kh_channel_close(wire->end[0].channel, wire->now);
+    wire_drain(wire);
+    wire_run(wire, KH_SECONDS(21));
+    assert_true(wire->end[0].closed);
+    assert_int_equal(kh_channel_timeout(wire->end[0].channel), KH_NEVER);
+    wire_free(wire);
+}
+
 static void keeps_to_a_smaller_datagram(void **state)
 {
     struct wire *wire = wire_new_misled(15, 2, 600);
@@ -379,6 +471,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_and_talks_both_ways),
         cmocka_unit_test(opens_in_few_round_trips),
+        cmocka_unit_test(carries_the_first_words_early),
+        cmocka_unit_test(closes_after_words_sent_before_it_was_up),
         cmocka_unit_test(is_idle_when_idle),
         cmocka_unit_test(loses_nothing_at_no_loss),
         cmocka_unit_test(loses_nothing_at_5_percent_loss),
@@ -392,6 +486,8 @@ int main(void)
         cmocka_unit_test(refuses_another_certificate),
         cmocka_unit_test(closes_after_what_was_sent),
         cmocka_unit_test(closes_before_it_is_open),
+        cmocka_unit_test(closes_at_once_but_not_unheard),
+        cmocka_unit_test(gives_up_a_goodbye_nobody_hears),
         cmocka_unit_test(keeps_to_a_smaller_datagram),
         cmocka_unit_test(lives_beside_many_others),
         cmocka_unit_test(takes_only_dtls),

@@ -60,8 +60,8 @@
 
 /* Never give up an association by counting: its owner sees the path and decides. */
 #define RETRANSMISSIONS_MAX 0xffff
-#define CONNECT_PATIENCE KH_SECONDS(60)
-#define CLOSE_PATIENCE KH_SECONDS(20) /* then the peer has left without waiting for our answer */
+#define CONNECT_PATIENCE KH_SECONDS(180) /* on one path: then the peer has DTLS but no SCTP */
+#define CLOSE_PATIENCE KH_SECONDS(20)    /* then the peer has left without waiting for our answer */
 
 #define NOTIFICATION_MAX                                                                           \
     1024 /* the longest we subscribe to, with room for an ABORT chunk in it                        \
@@ -94,9 +94,10 @@ struct kh_channel_sctp {
     size_t filled;
     bool skipping; /* over-long: what is left of it is thrown away */
 
-    bool full;      /* send was refused; WRITABLE is owed */
-    size_t full_at; /* unacknowledged bytes at that time */
-    bool told_open; /* the event was given */
+    bool full;         /* send was refused; WRITABLE is owed */
+    size_t full_at;    /* unacknowledged bytes at that time */
+    bool close_wanted; /* by our user, while CONNECTING */
+    bool told_open;    /* the event was given */
     bool told_end;
     enum kh_channel_failure failure;
     uint64_t dropped_malformed;
@@ -383,17 +384,24 @@ void kh_channel_sctp_handle_packet(struct kh_channel_sctp *sctp, kh_time now, co
     look(sctp);
 }
 
-void kh_channel_sctp_repeat(struct kh_channel_sctp *sctp, kh_time now)
+static void repeat_latest(struct kh_channel_sctp *sctp)
 {
     struct packet *packet = sctp->latest;
 
-    stack_tick(now);
-    sctp->now = now;
-    sctp->stirred = now;
+    sctp->stirred = sctp->now;
     if (packet == NULL || sctp->state >= KH_CHANNEL_SCTP_CLOSED)
         return;
     sctp->latest = NULL;
     append(sctp, packet);
+}
+
+void kh_channel_sctp_repeat(struct kh_channel_sctp *sctp, kh_time now)
+{
+    stack_tick(now);
+    sctp->now = now;
+    if (sctp->state == KH_CHANNEL_SCTP_CONNECTING && !sctp->close_wanted)
+        sctp->deadline = kh_time_add(now, CONNECT_PATIENCE);
+    repeat_latest(sctp);
 }
 
 static bool is_busy(const struct kh_channel_sctp *sctp)
@@ -403,21 +411,33 @@ static bool is_busy(const struct kh_channel_sctp *sctp)
             (sctp->unacknowledged > 0 || sctp->now < sctp->ack_until));
 }
 
+static void give_up(struct kh_channel_sctp *sctp)
+{
+    if (sctp->state == KH_CHANNEL_SCTP_CONNECTING && !sctp->close_wanted)
+        fail(sctp, KH_CHANNEL_FAILURE_TIMEOUT);
+    else if (sctp->state < KH_CHANNEL_SCTP_CLOSED)
+        enter(sctp, KH_CHANNEL_SCTP_CLOSED);
+}
+
 void kh_channel_sctp_handle_timeout(struct kh_channel_sctp *sctp, kh_time now)
 {
     stack_tick(now);
     sctp->now = now;
     look(sctp);
-    if (sctp->state == KH_CHANNEL_SCTP_CONNECTING && now >= sctp->deadline)
-        fail(sctp, KH_CHANNEL_FAILURE_TIMEOUT);
-    if (sctp->state == KH_CHANNEL_SCTP_CLOSING && now >= sctp->deadline)
-        enter(sctp, KH_CHANNEL_SCTP_CLOSED);
+    if (now >= sctp->deadline)
+        give_up(sctp);
     if (is_busy(sctp) && kh_time_since(now, sctp->stirred) >= STALL)
-        kh_channel_sctp_repeat(sctp, now);
+        repeat_latest(sctp);
     if (!is_busy(sctp) && sctp->filled == 0) {
         free(sctp->message);
         sctp->message = NULL;
     }
+}
+
+static bool can_send(const struct kh_channel_sctp *sctp)
+{
+    return (sctp->state == KH_CHANNEL_SCTP_CONNECTING || sctp->state == KH_CHANNEL_SCTP_OPEN) &&
+           !sctp->close_wanted;
 }
 
 enum kh_status kh_channel_sctp_send(struct kh_channel_sctp *sctp, kh_time now, const uint8_t *data,
@@ -429,7 +449,7 @@ enum kh_status kh_channel_sctp_send(struct kh_channel_sctp *sctp, kh_time now, c
     stack_tick(now);
     sctp->now = now;
     look(sctp);
-    if (sctp->state == KH_CHANNEL_SCTP_OPEN && sctp->unacknowledged + len <= BUFFER_LEN &&
+    if (can_send(sctp) && sctp->unacknowledged + len <= BUFFER_LEN &&
         usrsctp_sendv(sctp->socket, data, len, NULL, 0, &info, sizeof info, SCTP_SENDV_SNDINFO,
                       0) == (ssize_t)len) {
         look(sctp);
@@ -453,6 +473,9 @@ void kh_channel_sctp_close(struct kh_channel_sctp *sctp, kh_time now)
     if (sctp->state == KH_CHANNEL_SCTP_OPEN) {
         begin_closing(sctp);
         (void)usrsctp_shutdown(sctp->socket, SHUT_WR);
+    } else if (sctp->state == KH_CHANNEL_SCTP_CONNECTING) {
+        sctp->close_wanted = true; /* once up, for both sides may have sent something already */
+        sctp->deadline = kh_time_add(now, CLOSE_PATIENCE);
     } else if (sctp->state < KH_CHANNEL_SCTP_CLOSING) {
         enter(sctp, KH_CHANNEL_SCTP_CLOSED);
     }
@@ -463,8 +486,12 @@ void kh_channel_sctp_close(struct kh_channel_sctp *sctp, kh_time now)
 static void handle_change(struct kh_channel_sctp *sctp, const struct sctp_assoc_change *change)
 {
     if (change->sac_state == SCTP_COMM_UP) {
-        if (sctp->state == KH_CHANNEL_SCTP_CONNECTING)
+        if (sctp->state == KH_CHANNEL_SCTP_CONNECTING) {
             enter(sctp, KH_CHANNEL_SCTP_OPEN);
+            sctp->deadline = KH_NEVER;
+        }
+        if (sctp->close_wanted)
+            kh_channel_sctp_close(sctp, sctp->now);
     } else if (change->sac_state == SCTP_SHUTDOWN_COMP ||
                change->sac_error == CAUSE_USER_INITIATED_ABORT ||
                sctp->state == KH_CHANNEL_SCTP_CLOSING) {
@@ -578,7 +605,9 @@ static long next_message(struct kh_channel_sctp *sctp)
 /* Gives each change of state that its user should know of once. */
 static bool tell_state(struct kh_channel_sctp *sctp, struct kh_channel_event *out)
 {
-    if (sctp->state == KH_CHANNEL_SCTP_OPEN && !sctp->told_open) {
+    /* DTLS has proved who the peer is and usrsctp takes messages, so our user need not wait a round
+     * trip more: the first of them travel with our COOKIE ECHO (RFC 9260 5.1). */
+    if (can_send(sctp) && !sctp->told_open) {
         sctp->told_open = true;
         out->kind = KH_CHANNEL_EVENT_OPEN;
         return true;
@@ -610,8 +639,7 @@ bool kh_channel_sctp_next_event(struct kh_channel_sctp *sctp, struct kh_channel_
             return true;
         }
     } while (sctp->state != before);
-    if (sctp->full && sctp->state == KH_CHANNEL_SCTP_OPEN &&
-        sctp->unacknowledged <= sctp->full_at / 2) {
+    if (sctp->full && can_send(sctp) && sctp->unacknowledged <= sctp->full_at / 2) {
         sctp->full = false;
         out->kind = KH_CHANNEL_EVENT_WRITABLE;
         return true;

@@ -66,7 +66,7 @@ static void first_words_come_before_the_path(void **state)
     assert_true(alice->last[KH_NODE_EVENT_OPEN] - begin <= KH_MILLISECONDS(700));
     assert_int_equal(bob->count[KH_NODE_EVENT_DELIVERED], 1);
     world_say(world, alice, "hi Bob");
-    assert_true(world_run_until_heard(world, bob, 1, LEG));
+    assert_true(world_run_until_heard(world, bob, 1, 3 * LEG));
     assert_int_equal(bob->heard[0].via, KH_ROOM_CHANNEL);
     world_run(world, KH_SECONDS(30));
     assert_int_equal(alice->heard_count + bob->heard_count, 2);
@@ -257,7 +257,7 @@ static void who_slept_finds_its_place_again(void **state)
         assert_true(world_run_until(world, &asleep->count[KH_NODE_EVENT_OPEN], 2, KH_SECONDS(40)));
         assert_true(world_run_until(world, &awake->count[KH_NODE_EVENT_OPEN], 2, KH_SECONDS(1)));
         world_say(world, asleep, "directly");
-        assert_true(world_run_until_heard(world, awake, 2, LEG));
+        assert_true(world_run_until_heard(world, awake, 2, 3 * LEG));
         assert_int_equal(awake->heard[1].via, KH_ROOM_CHANNEL);
         world_run(world, KH_SECONDS(60));
         assert_int_equal(asleep->heard_count + awake->heard_count, 3);
