@@ -480,8 +480,8 @@ static struct kh_stun_writer begin(struct kh_rendezvous_client *client,
 {
     const struct kh_rendezvous_session *session = &client->session;
     const struct kh_rendezvous_member_id *member = &client->config.member;
-    struct kh_stun_writer writer =
-        kh_stun_begin(client->data, sizeof client->data, KH_STUN_REQUEST, method, ask->id);
+    struct kh_stun_writer writer = kh_stun_begin(client->data, sizeof client->data, KH_STUN_REQUEST,
+                                                 (uint16_t)method, ask->id);
 
     kh_stun_add(&writer, KH_STUN_MEMBER, member->bytes, sizeof member->bytes);
     kh_stun_add_u64(&writer, KH_STUN_SEQUENCE, sequence);
