@@ -77,15 +77,10 @@ static void greeting_is_returned_in_kind(void **state)
 
 static void everything_else_is_dropped(void **state)
 {
-    static const char *const strange[] = {"Hi",
-                                          "hi!",
-                                          "HI!",
-                                          "Hi!\r",
-                                          "Hi! there",
-                                          "GET / HTTP/1.1",
-                                          "\x16\xfe\xfd",
-                                          "\x40\x01\x00\x04"
-                                          "data"};
+    static const char *const strange[] = {"Hi",           "hi!",
+                                          "HI!",          "Hi!\r",
+                                          "Hi! there",    "GET / HTTP/1.1",
+                                          "\x16\xfe\xfd", "\x40\x01\x00\x04tail"};
     uint8_t answer[KH_DATAGRAM_MAX];
     size_t count = sizeof strange / sizeof strange[0];
 
