@@ -80,6 +80,32 @@ static void a_server_that_forgot_changes_nothing(void **state)
     world_free(world);
 }
 
+/* Without any path all goes by signals, and the server that carries them forgets everybody. */
+static void a_server_that_forgot_loses_no_words(void **state)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    struct person *bob = world_add(world, 1, "Bob", 2);
+
+    (void)state;
+    world->cut_direct = true;
+    world_join(world, alice);
+    world_join(world, bob);
+    world_say(world, alice, "one");
+    world_run(world, KH_SECONDS(2));
+    world_stop_server(world);
+    world_say(world, alice, "two");
+    world_say(world, bob, "three");
+    world_run(world, KH_SECONDS(10));
+    world_start_server(world);
+    world_run(world, KH_SECONDS(60));
+    assert_int_equal(bob->heard_count, 2);
+    assert_int_equal(world_times_heard(bob, "one") + world_times_heard(bob, "two"), 2);
+    assert_int_equal(alice->heard_count, 1);
+    assert_int_equal(kh_node_undelivered(alice->node) + kh_node_undelivered(bob->node), 0);
+    world_free(world);
+}
+
 /* As a server would that says Bob is gone while Alice hears him. */
 static void who_is_talked_to_is_not_gone_whatever_the_server_says(void **state)
 {
@@ -355,6 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_conversation_outlives_the_server),
         cmocka_unit_test(a_server_that_forgot_changes_nothing),
+        cmocka_unit_test(a_server_that_forgot_loses_no_words),
         cmocka_unit_test(who_is_talked_to_is_not_gone_whatever_the_server_says),
         cmocka_unit_test(without_a_server_it_says_so_and_goes_on_trying),
         cmocka_unit_test(a_goodbye_is_quick_and_heard),
