@@ -85,12 +85,18 @@ void kh_chat_output_broke(struct kh_chat *chat)
 static void on_tick(uv_timer_t *timer)
 {
     struct kh_chat *chat = timer->data;
+    struct kh_runtime_member member;
+    struct kh_ending_room room;
 
     if (chat->input.paused)
         kh_input_resume(&chat->input);
     if (!chat->interactive && chat->input.paused)
         kh_ending_set_input_over(&chat->ending, now_ms(), true);
-    if (kh_ending_is_due(&chat->ending, now_ms(), kh_runtime_undelivered(chat->runtime)))
+    room = (struct kh_ending_room){
+        .has_members = kh_runtime_member_at(chat->runtime, 0, &member),
+        .undelivered = kh_runtime_undelivered(chat->runtime),
+    };
+    if (kh_ending_is_due(&chat->ending, now_ms(), &room))
         kh_chat_leave(chat);
     if (chat->leaving || (!chat->ending.input_over && !chat->input.paused))
         uv_timer_stop(&chat->timer);

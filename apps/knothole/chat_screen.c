@@ -137,19 +137,25 @@ static void draw_input(const struct screen *screen)
 {
     const struct kh_edit *edit = &screen->edit;
     wchar_t text[KH_EDIT_MAX];
-    size_t start = 0;
-    size_t len = edit->line.len;
     size_t width = (size_t)COLS - 3; /* the prompt, and a place for the cursor at the end */
+    size_t start = 0;
+    size_t end = edit->cursor;
+    size_t before; /* columns from start to the cursor */
+    size_t columns;
 
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < edit->line.len; i++)
         text[i] = (wchar_t)edit->line.text[i];
-    while (kh_scrollback_columns(text + start, edit->cursor - start) > width)
-        start++;
-    while (kh_scrollback_columns(text + start, len - start) > width + 1)
-        len--;
+    before = kh_scrollback_columns(text, edit->cursor);
+    while (before > width)
+        before -= kh_scrollback_columns(&text[start++], 1);
+    columns = before;
+    while (end < edit->line.len && columns <= width)
+        columns += kh_scrollback_columns(&text[end++], 1);
+    if (columns > width + 1) /* a wide one at the edge */
+        end--;
     (void)mvaddstr(LINES - 1, 0, "> ");
-    (void)addnwstr(text + start, (int)(len - start));
-    (void)move(LINES - 1, 2 + (int)kh_scrollback_columns(text + start, edit->cursor - start));
+    (void)addnwstr(text + start, (int)(end - start));
+    (void)move(LINES - 1, 2 + (int)before);
 }
 
 static void draw(struct kh_chat *chat)

@@ -66,6 +66,10 @@ void kh_ending_note(struct kh_ending *ending, uint64_t now, const struct kh_runt
     switch (event->kind) {
     case KH_RUNTIME_EVENT_JOINED:
         ending->joined = true;
+        ending->progress_at = now;
+        break;
+    case KH_RUNTIME_EVENT_UNREACHABLE:
+        ending->unreachable = true;
         break;
     case KH_RUNTIME_EVENT_MEMBER:
         ending->met = true;
@@ -90,7 +94,6 @@ void kh_ending_note(struct kh_ending *ending, uint64_t now, const struct kh_runt
         break;
     case KH_RUNTIME_EVENT_GONE:
     case KH_RUNTIME_EVENT_PATH_LOST:
-    case KH_RUNTIME_EVENT_UNREACHABLE:
     case KH_RUNTIME_EVENT_WARNING:
     case KH_RUNTIME_EVENT_ERROR:
     case KH_RUNTIME_EVENT_LEFT:
@@ -110,17 +113,22 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now, size_t undelivered)
+bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now,
+                      const struct kh_ending_room *room)
 {
     uint64_t since = later(ending->over_at, ending->progress_at);
+    uint64_t patience;
 
     if (!ending->input_over)
         return false;
-    if (now - since >= ending->linger_ms)
-        return true;
-    if (!ending->met || ending->first != NULL || undelivered > 0)
-        return false;
-    return now - later(since, ending->words_at) >= KH_ENDING_QUIET_MS;
+    if (!ending->joined) {
+        patience = ending->unreachable ? 0 : KH_ENDING_ANSWER_MS;
+        return now - ending->over_at >= later(ending->linger_ms, patience);
+    }
+    if (ending->met && ending->first == NULL && room->undelivered == 0)
+        return now - later(since, ending->words_at) >= KH_ENDING_QUIET_MS;
+    patience = room->has_members ? KH_ENDING_PROGRESS_MS : KH_ENDING_ARRIVAL_MS;
+    return now - since >= later(ending->linger_ms, patience);
 }
 
 int kh_ending_exit_code(const struct kh_ending *ending, size_t *missing)

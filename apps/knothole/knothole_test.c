@@ -176,6 +176,12 @@ static void note(struct kh_ending *ending, uint64_t now, enum kh_runtime_event_k
     kh_ending_note(ending, now, &(struct kh_runtime_event){.kind = kind, .id = id});
 }
 
+static bool is_due(const struct kh_ending *ending, uint64_t now, bool has_members,
+                   size_t undelivered)
+{
+    return kh_ending_is_due(ending, now, &(struct kh_ending_room){has_members, undelivered});
+}
+
 static void leaves_when_all_is_delivered(void **state)
 {
     struct kh_ending ending = {.linger_ms = 30000};
@@ -189,14 +195,14 @@ static void leaves_when_all_is_delivered(void **state)
     note(&ending, 20, KH_RUNTIME_EVENT_JOINED, "");
     assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_UNDELIVERED);
     assert_int_equal(missing, 2);
-    assert_false(kh_ending_is_due(&ending, 30009, 0));
+    assert_false(is_due(&ending, 30019, false, 0));
     note(&ending, 30000, KH_RUNTIME_EVENT_MEMBER, "");
     note(&ending, 30010, KH_RUNTIME_EVENT_DELIVERED, "b");
-    assert_false(kh_ending_is_due(&ending, 31000, 1));
+    assert_false(is_due(&ending, 31000, true, 1));
     note(&ending, 31000, KH_RUNTIME_EVENT_DELIVERED, "a");
-    assert_false(kh_ending_is_due(&ending, 31000 + KH_ENDING_QUIET_MS - 1, 0));
-    assert_true(kh_ending_is_due(&ending, 31000 + KH_ENDING_QUIET_MS, 0));
-    assert_false(kh_ending_is_due(&ending, 31000 + KH_ENDING_QUIET_MS, 1));
+    assert_false(is_due(&ending, 31000 + KH_ENDING_QUIET_MS - 1, true, 0));
+    assert_true(is_due(&ending, 31000 + KH_ENDING_QUIET_MS, true, 0));
+    assert_false(is_due(&ending, 31000 + KH_ENDING_QUIET_MS, true, 1));
     assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_OK);
     assert_int_equal(missing, 0);
     kh_ending_fini(&ending);
@@ -209,14 +215,29 @@ static void waits_no_longer_than_linger(void **state)
 
     (void)state;
     note(&ending, 0, KH_RUNTIME_EVENT_JOINED, "");
-    assert_false(kh_ending_is_due(&ending, 5000, 0)); /* input may still come */
+    assert_false(is_due(&ending, 5000, false, 0)); /* input may still come */
     kh_ending_set_input_over(&ending, 5000, true);
-    assert_false(kh_ending_is_due(&ending, 5999, 0));
-    assert_true(kh_ending_is_due(&ending, 6000, 0));
+    assert_false(is_due(&ending, 5999, false, 0));
+    assert_true(is_due(&ending, 6000, false, 0));
     assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_OK); /* nothing was said */
     note(&ending, 6000, KH_RUNTIME_EVENT_SENT, "a");
     assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_UNDELIVERED);
     kh_ending_fini(&ending);
+}
+
+static void server_gets_time_to_answer(void **state)
+{
+    struct kh_ending ending = {.linger_ms = 0};
+
+    (void)state;
+    kh_ending_set_input_over(&ending, 0, true);
+    assert_false(is_due(&ending, KH_ENDING_ANSWER_MS - 1, false, 0));
+    assert_true(is_due(&ending, KH_ENDING_ANSWER_MS, false, 0));
+    note(&ending, 3000, KH_RUNTIME_EVENT_UNREACHABLE, "");
+    assert_true(is_due(&ending, 3000, false, 0));
+    note(&ending, 4000, KH_RUNTIME_EVENT_JOINED, "");
+    assert_false(is_due(&ending, 4000 + KH_ENDING_ARRIVAL_MS - 1, false, 0));
+    assert_true(is_due(&ending, 4000 + KH_ENDING_ARRIVAL_MS, false, 0));
 }
 
 static void progress_prolongs_the_wait(void **state)
@@ -229,9 +250,10 @@ static void progress_prolongs_the_wait(void **state)
     note(&ending, 0, KH_RUNTIME_EVENT_SENT, "a");
     kh_ending_set_input_over(&ending, 0, true);
     note(&ending, 900, KH_RUNTIME_EVENT_MEMBER, "");
-    assert_false(kh_ending_is_due(&ending, 1899, 1));
-    assert_true(kh_ending_is_due(&ending, 1900, 1));
-    ending.left_undelivered = 1; /* delivered while saying goodbye */
+    assert_false(is_due(&ending, 899 + KH_ENDING_PROGRESS_MS, true, 1));
+    assert_true(is_due(&ending, 900 + KH_ENDING_PROGRESS_MS, true, 1));
+    assert_true(is_due(&ending, 1900, false, 0)); /* it went away without it */
+    ending.left_undelivered = 1;                  /* delivered while saying goodbye */
     note(&ending, 1950, KH_RUNTIME_EVENT_DELIVERED, "a");
     assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_OK);
     ending.skipped = 1;
@@ -455,6 +477,7 @@ int main(void)
         cmocka_unit_test(long_line_is_skipped_whole),
         cmocka_unit_test(leaves_when_all_is_delivered),
         cmocka_unit_test(waits_no_longer_than_linger),
+        cmocka_unit_test(server_gets_time_to_answer),
         cmocka_unit_test(progress_prolongs_the_wait),
         cmocka_unit_test(json_events_are_the_contract),
         cmocka_unit_test(json_path_is_the_contract),

@@ -17,8 +17,9 @@
 #include "io/clock.h"
 #include "io/entropy.h"
 
-#define ROUNDS_MAX 8 /* batches taken from one socket before the others and the timers get a turn  \
-                      */
+#define ROUNDS_MAX                                                                                 \
+    8 /* batches taken from one socket before the others and the timers get a turn                 \
+       */
 #define DRAIN_ROUNDS_MAX 64 /* batches of each socket still answered after the signal to end */
 
 struct server {

@@ -16,10 +16,11 @@
 
 #include "base/datagram.h"
 
-#define KH_IO_SOCKETS_MAX 16   /* of one set: what a server may be told to listen on */
-#define KH_IO_BATCH 32         /* datagrams of one system call */
-#define KH_IO_RECEIVE_MAX 2048 /* longer datagrams are dropped: no peer of ours sends above 1500   \
-                                */
+#define KH_IO_SOCKETS_MAX 16 /* of one set: what a server may be told to listen on */
+#define KH_IO_BATCH 32       /* datagrams of one system call */
+#define KH_IO_RECEIVE_MAX                                                                          \
+    2048 /* longer datagrams are dropped: no peer of ours sends above 1500                         \
+          */
 
 struct kh_io_batch;
 

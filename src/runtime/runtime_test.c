@@ -225,6 +225,97 @@ static void numbers_need_no_lookup(void **unused)
     assert_false(kh_runtime_resolve_numeric(&server, &got));
 }
 
+static void links_are_made_and_checked(void **unused)
+{
+    char one[KH_RUNTIME_LINK_SIZE];
+    char two[KH_RUNTIME_LINK_SIZE];
+
+    (void)unused;
+    assert_int_equal(kh_runtime_make_link("example.org", one, why), KH_RUNTIME_OK);
+    assert_int_equal(kh_runtime_make_link("example.org", two, why), KH_RUNTIME_OK);
+    assert_int_equal(strncmp(one, "http://example.org:3478/#", 25), 0);
+    assert_string_not_equal(one, two);
+    assert_int_equal(kh_runtime_check_link(one, why), KH_RUNTIME_OK);
+    one[30] = one[30] == 'x' ? 'y' : 'x';
+    assert_int_equal(kh_runtime_check_link(one, why), KH_RUNTIME_BAD_LINK);
+    assert_string_equal(why, "this link is mistyped or cut: what follows # does not check");
+    assert_int_equal(kh_runtime_check_link("hello", why), KH_RUNTIME_BAD_LINK);
+    assert_string_equal(why, "this is not a whole link: one looks like https://HOST/#SECRET");
+    assert_int_equal(kh_runtime_make_link("a b", one, why), KH_RUNTIME_BAD_SERVER);
+    assert_string_equal(why, "\"a b\" is not a server: give HOST, HOST:PORT or https://HOST");
+}
+
+static unsigned woken;
+
+static void on_wake(void *context)
+{
+    struct kh_runtime **runtime = context;
+    struct kh_runtime_event event;
+
+    woken++;
+    while (kh_runtime_next_event(*runtime, &event)) {
+        if (event.kind == KH_RUNTIME_EVENT_LEFT) {
+            kh_runtime_close(*runtime);
+            return;
+        }
+    }
+}
+
+static void refused_opening_leaves_nothing(void **unused)
+{
+    char link[KH_RUNTIME_LINK_SIZE];
+    uv_loop_t loop;
+    struct kh_runtime *runtime = NULL;
+    struct kh_runtime_config config = {
+        .loop = &loop, .link = link, .name = "", .state_dir = state.dir, .wake = on_wake};
+
+    (void)unused;
+    assert_int_equal(kh_runtime_make_link("127.0.0.1:9", link, why), KH_RUNTIME_OK);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(kh_runtime_open(&runtime, &config, why), KH_RUNTIME_BAD_NAME);
+    config.name = "Alice";
+    config.link = "http://127.0.0.1/#";
+    assert_int_equal(kh_runtime_open(&runtime, &config, why), KH_RUNTIME_BAD_LINK);
+    config.link = link;
+    config.state_dir = "/dev/null/x";
+    assert_int_equal(kh_runtime_open(&runtime, &config, why), KH_RUNTIME_NO_STATE);
+    assert_null(runtime);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+/* Says before the loop runs, leaves at once, and closes from inside the wake. */
+static void member_comes_and_goes(void **unused)
+{
+    char link[KH_RUNTIME_LINK_SIZE];
+    char text[KH_RUNTIME_TEXT_MAX + 1];
+    uv_loop_t loop;
+    struct kh_runtime *runtime = NULL;
+    const struct kh_runtime_config config = {.loop = &loop,
+                                             .link = link,
+                                             .name = "Alice",
+                                             .state_dir = state.dir,
+                                             .wake = on_wake,
+                                             .context = &runtime};
+
+    (void)unused;
+    woken = 0;
+    assert_int_equal(kh_runtime_make_link("127.0.0.1:9", link, why), KH_RUNTIME_OK);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(kh_runtime_open(&runtime, &config, why), KH_RUNTIME_OK);
+    memset(text, 'x', sizeof text);
+    assert_int_equal(kh_runtime_say(runtime, text, sizeof text), KH_RUNTIME_BAD_TEXT);
+    assert_int_equal(kh_runtime_say(runtime, "", 0), KH_RUNTIME_BAD_TEXT);
+    assert_int_equal(kh_runtime_say(runtime, "\033[2J", 4), KH_RUNTIME_BAD_TEXT);
+    for (int i = 0; i < 64; i++)
+        assert_int_equal(kh_runtime_say(runtime, "early", 5), KH_RUNTIME_OK);
+    assert_int_equal(kh_runtime_say(runtime, "early", 5), KH_RUNTIME_FULL);
+    assert_int_equal(kh_runtime_undelivered(runtime), 64);
+    kh_runtime_leave(runtime);
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(woken, 1);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +328,9 @@ int main(void)
         cmocka_unit_test(queue_keeps_texts_of_events),
         cmocka_unit_test(no_family_crowds_out_the_other),
         cmocka_unit_test(numbers_need_no_lookup),
+        cmocka_unit_test(links_are_made_and_checked),
+        cmocka_unit_test_setup_teardown(refused_opening_leaves_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(member_comes_and_goes, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
