@@ -283,7 +283,7 @@ static void the_first_pair_opens_the_channel(void **state)
     assert_true(kh_addr_equal(&kh_peer_path(pair->b.peer)->remote, &pair->a.addrs[0]));
     say(pair, &pair->a, "hello");
     say(pair, &pair->b, "hi");
-    run(pair, KH_MILLISECONDS(61)); /* with the end of SCTP's handshake, which OPEN does not await */
+    run(pair, KH_MILLISECONDS(61)); /* SCTP's handshake ends after OPEN */
     assert_string_equal(pair->b.last, "hello");
     assert_string_equal(pair->a.last, "hi");
     run(pair, KH_SECONDS(60));
