@@ -5,8 +5,12 @@
 import argparse
 import sys
 
+import chat
+import demo
 import network
 import selftest
+import smoke
+import times
 
 SKIPPED = 77  # what Meson takes for "not here"
 
@@ -23,12 +27,53 @@ def command_selftest(options):
     return selftest.selftest(options.seed)
 
 
+def command_smoke(options):
+    need_namespaces()
+    return smoke.smoke(options.case)
+
+
+def command_demo(_options):
+    return demo.demo()
+
+
+def command_run(options):
+    need_namespaces()
+    return times.run_once(options)
+
+
+def command_times(options):
+    need_namespaces()
+    return times.table(options)
+
+
+def add_run(commands):
+    one = commands.add_parser('run', help='one pair of boxes, once')
+    one.add_argument('--a', default='port-restricted', metavar='KIND')
+    one.add_argument('--b', default='port-restricted', metavar='KIND')
+    one.add_argument('--delay', type=float, default=20, help='ms, one way, of each line')
+    one.add_argument('--jitter', type=float, default=0, help='ms')
+    one.add_argument('--loss', type=float, default=0, help='0 .. 1, of each line')
+    one.add_argument('--seed', type=int, default=1)
+    one.add_argument('--json', action='store_true')
+    one.set_defaults(function=command_run)
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(prog='lab.py', description=__doc__.split(' - ')[1])
     commands = parser.add_subparsers(dest='command', required=True)
     one = commands.add_parser('selftest', help='are the boxes what their names say?')
     one.add_argument('--seed', type=int, default=1)
     one.set_defaults(function=command_selftest)
+    one = commands.add_parser('smoke', help='the cases every commit must pass')
+    one.add_argument('case', nargs='*')
+    one.set_defaults(function=command_smoke)
+    one = commands.add_parser('demo', help='two people behind two NATs talk')
+    one.set_defaults(function=command_demo)
+    add_run(commands)
+    one = commands.add_parser('times', help='a table of how long things take')
+    one.add_argument('--tries', type=int, default=5)
+    one.add_argument('--delay', type=float, default=20)
+    one.set_defaults(function=command_times)
     return parser.parse_args(arguments)
 
 
@@ -37,7 +82,7 @@ def main():
     options = parse(sys.argv[1:])
     try:
         return options.function(options)
-    except network.LabError as error:
+    except (network.LabError, chat.Failure) as error:
         print(f'lab: {error}', file=sys.stderr)
         return 1
 

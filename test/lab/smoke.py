@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""lab/smoke.py - the cases every commit must pass, with the real programs.  Under a minute."""
+
+import contextlib
+import time
+
+from chat import Failure, Party, meet, need_programs, talk
+from network import Lab
+
+DELAY = 20  # ms, one way, of each site's line
+DIRECT_WITHIN = 1.0  # s after the later start; the goal is 0.35 on a quiet machine
+
+
+@contextlib.contextmanager
+def world(ipv6=False):
+    with Lab(ipv6=ipv6) as lab:
+        need_programs(lab)
+        with Party(lab) as party:
+            yield lab, party
+
+
+def check_times(result):
+    if result['direct'] is None:
+        raise Failure('no direct path')
+    if result['direct'] > DIRECT_WITHIN:
+        raise Failure(f'the direct path took {result["direct"]:.2f} s')
+    if result['first_via'] != 'signal':
+        raise Failure('the first words waited for the channel')
+
+
+def describe(result):
+    times = [f'first words {result["first_words"] * 1000:.0f} ms']
+    if result['direct'] is not None:
+        times += [f'direct {result["direct"] * 1000:.0f} ms', f'open {result["open"] * 1000:.0f} ms']
+    return ', '.join(times)
+
+
+def finish(party, alice, bob, result):
+    check_times(result)
+    talk(alice, bob, 'Now directly', via='channel')
+    party.check_words()
+    party.check_exits()
+    return describe(result)
+
+
+def pair(kind_a, kind_b, **line):
+    with world() as (lab, party):
+        line = {'delay': DELAY, **line}
+        a = lab.add_box('a', kind_a, **line).add_host('alice')
+        b = lab.add_box('b', kind_b, **line).add_host('bob')
+        return finish(party, *meet(party, a, b))
+
+
+def port_restricted_pair():
+    return pair('port-restricted', 'port-restricted-random')
+
+
+def full_cone_and_port_restricted():
+    return pair('full-cone', 'port-restricted')
+
+
+def open_and_symmetric():
+    return pair('open', 'symmetric-random')
+
+
+def kernel_masquerade_pair():
+    return pair('masquerade', 'masquerade')
+
+
+def bare_kernel_masquerade_pair():
+    return pair('masquerade-bare', 'masquerade-bare')
+
+
+def one_nat_without_hairpin():
+    with world() as (lab, party):
+        home = lab.add_box('home', 'port-restricted', delay=DELAY)
+        a, b = home.add_host('alice'), home.add_host('bob')
+        alice, bob, result = meet(party, a, b)
+        text = finish(party, alice, bob, result)
+        for path in result['paths']:
+            if not path['remote'].startswith('192.168.1.'):
+                raise Failure(f'they meet at {path["remote"]}, not inside')
+        return text
+
+
+def double_nat():
+    with world() as (lab, party):
+        provider = lab.add_box('provider', 'cgn', delay=DELAY / 2)
+        home = lab.add_box('home', 'port-restricted', parent=provider, delay=DELAY / 2)
+        a = home.add_host('alice')
+        b = lab.add_box('b', 'port-restricted', delay=DELAY).add_host('bob')
+        return finish(party, *meet(party, a, b))
+
+
+def ipv6_only_pair():
+    with world(ipv6='only') as (lab, party):
+        a = lab.add_box('a', 'symmetric-random', delay=DELAY).add_host('alice')
+        b = lab.add_box('b', 'symmetric-random', delay=DELAY).add_host('bob')
+        return finish(party, *meet(party, a, b))
+
+
+def symmetric_pair_by_signals():
+    with world() as (lab, party):
+        a = lab.add_box('a', 'symmetric-random', delay=DELAY).add_host('alice')
+        b = lab.add_box('b', 'symmetric-random', delay=DELAY).add_host('bob')
+        alice, bob, result = meet(party, a, b)
+        talk(alice, bob, 'Through the server, sealed', via='signal')
+        party.check_words()
+        party.check_exits()
+        return describe(result)
+
+
+def three_in_three_sites():
+    with world() as (lab, party):
+        hosts = [lab.add_box(name, kind, delay=DELAY).add_host(f'h{name}') for name, kind in
+                 (('a', 'port-restricted'), ('b', 'port-restricted-random'), ('c', 'full-cone'))]
+        chats = []
+        for host, name in zip(hosts, ('Alice', 'Bob', 'Carol')):
+            chats.append(party.join(host, name, f'{name} says hello.'))
+        started = chats[-1].started
+        last = max(chat.opened(2) for chat in chats) - started
+        for chat in chats:
+            chat.say(f'{chat.name} says more.')
+        for chat in chats:
+            for other in chats:
+                if other is not chat:
+                    chat.hears(f'{other.name} says more.')
+                    chat.event('path', name=other.name, kind='direct')
+        party.check_words()
+        party.check_exits()
+        if last > 2 * DIRECT_WITHIN:
+            raise Failure(f'the third channel took {last:.2f} s')
+        return f'all three channels open after {last * 1000:.0f} ms'
+
+
+def thirty_percent_loss():
+    with world() as (lab, party):
+        # Two lines that lose 16 % each lose 30 % together.
+        a, b = (lab.add_box(name, 'port-restricted', delay=DELAY, loss=0.163).add_host(f'h{name}')
+                for name in 'ab')
+        alice, bob, result = meet(party, a, b)
+        for n in range(10):
+            alice.say(f'Alice says {n}')
+            bob.say(f'Bob says {n}')
+            time.sleep(0.05)
+        # Both stay until they know: an acknowledgement may be lost as often as a message, and who
+        # leaves does not wait for it longer than two seconds.
+        alice.delivered(timeout=30)
+        bob.delivered(timeout=30)
+        party.check_words()
+        party.check_exits()
+        return describe(result)
+
+
+def server_killed():
+    with world() as (lab, party):
+        a = lab.add_box('a', 'port-restricted', delay=DELAY).add_host('alice')
+        b = lab.add_box('b', 'port-restricted', delay=DELAY).add_host('bob')
+        alice, bob, result = meet(party, a, b)
+        check_times(result)
+        party.server.kill()
+        for n in range(3):
+            talk(alice, bob, f'Without a server, {n}', via='channel')
+            time.sleep(0.3)
+        party.check_words()
+        party.check_exits()
+        return describe(result)
+
+
+def nat_rebinds():
+    with world() as (lab, party):
+        box = lab.add_box('a', 'port-restricted-random', delay=DELAY)
+        b = lab.add_box('b', 'port-restricted', delay=DELAY).add_host('bob')
+        alice, bob, result = meet(party, box.add_host('alice'), b)
+        check_times(result)
+        talk(alice, bob, 'Before', via='channel')
+        box.rebind()
+        started = time.monotonic()
+        bob.say('Are you there?')
+        alice.say('Here I am.')
+        alice.hears('Are you there?', timeout=40)
+        bob.hears('Here I am.', timeout=40)
+        took = time.monotonic() - started
+        party.check_words()
+        party.check_exits()
+        return f'the conversation went on after {took:.1f} s'
+
+
+CASES = (port_restricted_pair, full_cone_and_port_restricted, open_and_symmetric,
+         one_nat_without_hairpin, double_nat, kernel_masquerade_pair, bare_kernel_masquerade_pair,
+         ipv6_only_pair, symmetric_pair_by_signals, three_in_three_sites, thirty_percent_loss,
+         server_killed, nat_rebinds)
+
+
+def smoke(names):
+    failed = 0
+    for case in CASES:
+        if names and case.__name__ not in names:
+            continue
+        started = time.monotonic()
+        try:
+            verdict, text = 'ok  ', case()
+        except Failure as failure:
+            failed += 1
+            verdict, text = 'FAIL', str(failure)
+        print(f'{verdict}  {case.__name__}: {text}  ({time.monotonic() - started:.1f} s)',
+              flush=True)
+    return 1 if failed else 0
