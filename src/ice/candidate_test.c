@@ -240,6 +240,116 @@ static void old_remote_candidates_make_room_after_a_restart(void **state)
     wire_fini(&wire);
 }
 
+/* The peer tells of them again with its new credentials: then they stay. */
+static void remote_candidates_told_again_are_of_now(void **state)
+{
+    struct kh_ice_credentials again = {.ufrag = "again", .password = "0123456789abcdefghijkl"};
+    struct kh_ice_agent *agent;
+
+    (void)state;
+    arrange_alone();
+    agent = wire.hosts[ALICE].agent;
+    kh_ice_agent_set_remote(agent, wire.now, &wire.hosts[BOB].credentials);
+    wire_drain(&wire, ALICE);
+    add_many(false, 1, KH_ICE_CANDIDATES_MAX, KH_OK);
+    kh_ice_agent_set_remote(agent, wire.now, &again);
+    wire_drain(&wire, ALICE);
+    add_many(false, 1, KH_ICE_CANDIDATES_MAX, KH_OK);
+    add_many(false, 101, 1, KH_ERR_FULL);
+    wire_fini(&wire);
+}
+
+/* Alice with one host candidate and the credentials of Bob. */
+static void arrange_told(void)
+{
+    arrange_alone();
+    wire_add_addr(&wire, ALICE, "192.168.1.5:4000");
+    must_add(true, KH_ICE_HOST, "192.168.1.5:4000", "192.168.1.5:4000");
+    kh_ice_agent_set_remote(wire.hosts[ALICE].agent, wire.now, &wire.hosts[BOB].credentials);
+    wire_drain(&wire, ALICE);
+}
+
+static void overhear(unsigned n)
+{
+    const struct wire_request request = {.priority = 0x6e0000ff, .role = KH_STUN_ICE_CONTROLLED};
+    char text[64];
+
+    (void)snprintf(text, sizeof text, "198.51.100.%u:4000", n);
+    assert_true(wire_ask(&wire, ALICE, text, &request));
+}
+
+static void what_was_only_overheard_makes_room_for_what_is_told(void **state)
+{
+    (void)state;
+    arrange_told();
+    for (unsigned i = 1; i <= 2 * KH_ICE_CANDIDATES_MAX; i++)
+        overhear(i);
+    add_many(false, 101, KH_ICE_CANDIDATES_MAX, KH_OK);
+    add_many(false, 201, 1, KH_ERR_FULL);
+    wire_fini(&wire);
+}
+
+/* RFC 8838 11.4: the news may come after the check. */
+static void an_overheard_candidate_becomes_what_it_is_told_to_be(void **state)
+{
+    const struct kh_ice_entry *entry;
+
+    (void)state;
+    arrange_told();
+    overhear(7);
+    entry = &wire.hosts[ALICE].agent->remotes[0];
+    assert_int_equal(entry->kind, KH_ICE_PEER_REFLEXIVE);
+    assert_int_equal(entry->priority, 0x6e0000ff);
+    must_add(false, KH_ICE_RELAYED, "198.51.100.7:4000", "198.51.100.7:4000");
+    assert_int_equal(entry->kind, KH_ICE_RELAYED);
+    assert_int_equal(entry->priority >> 24, 0);
+    assert_int_equal(count_pairs(), 1);
+    wire_fini(&wire);
+}
+
+/* RFC 8445 7.2.5.3.1: each new NAT mapping is a candidate; those no longer in use are forgotten. */
+static void local_candidates_seen_by_the_peer_come_and_go(void **state)
+{
+    struct kh_ice_agent *agent;
+    struct wire_packet check;
+    struct kh_addr mapped;
+
+    (void)state;
+    arrange_told();
+    agent = wire.hosts[ALICE].agent;
+    overhear(7);
+    for (uint16_t i = 1; i <= 2 * KH_ICE_CANDIDATES_MAX; i++) {
+        mapped = kh_addr_ipv4(203, 0, 113, 1, i);
+        check = wire.last_sent[ALICE];
+        assert_true(wire_answer(&wire, ALICE, &check, &mapped));
+        check = wire.last_sent[ALICE];
+        if (i == 1) /* answers the nomination, so that only consent is left */
+            assert_true(wire_answer(&wire, ALICE, &check, &mapped));
+        wire_run(&wire, KH_SECONDS(6));
+    }
+    assert_true(kh_addr_equal(&agent->locals[agent->pairs[0].seen].addr, &mapped));
+    assert_int_equal(agent->locals[agent->pairs[0].seen].kind, KH_ICE_PEER_REFLEXIVE);
+    must_add(true, KH_ICE_SERVER_REFLEXIVE, "203.0.113.1:48", "192.168.1.5:4000");
+    assert_int_equal(agent->locals[agent->pairs[0].seen].kind, KH_ICE_SERVER_REFLEXIVE);
+    wire_fini(&wire);
+}
+
+/* RFC 8445 7.2.5.3.3: success of one speaks for all of its foundation. */
+static void success_thaws_the_foundation(void **state)
+{
+    struct wire_packet check;
+
+    (void)state;
+    arrange_told();
+    must_add(false, KH_ICE_HOST, "198.51.100.20:4000", "198.51.100.20:4000");
+    must_add(false, KH_ICE_HOST, "198.51.100.20:4001", "198.51.100.20:4001");
+    assert_int_equal(wire.hosts[ALICE].agent->pairs[1].state, KH_ICE_PAIR_FROZEN);
+    check = wire.last_sent[ALICE];
+    assert_true(wire_answer(&wire, ALICE, &check, &check.from));
+    assert_int_not_equal(wire.hosts[ALICE].agent->pairs[1].state, KH_ICE_PAIR_FROZEN);
+    wire_fini(&wire);
+}
+
 static void credentials_are_made_of_ice_chars(void **state)
 {
     struct kh_ice_credentials made, bad;
@@ -291,6 +401,11 @@ int main(void)
         cmocka_unit_test(full_tables_refuse_and_keep_what_they_have),
         cmocka_unit_test(a_full_checklist_gives_up_its_least_pair),
         cmocka_unit_test(old_remote_candidates_make_room_after_a_restart),
+        cmocka_unit_test(remote_candidates_told_again_are_of_now),
+        cmocka_unit_test(what_was_only_overheard_makes_room_for_what_is_told),
+        cmocka_unit_test(an_overheard_candidate_becomes_what_it_is_told_to_be),
+        cmocka_unit_test(local_candidates_seen_by_the_peer_come_and_go),
+        cmocka_unit_test(success_thaws_the_foundation),
         cmocka_unit_test(credentials_are_made_of_ice_chars),
         cmocka_unit_test(bad_remote_credentials_are_dropped),
     };

@@ -159,6 +159,10 @@ static void new_checks_are_paced(void **state)
     assert_int_equal(stats_of(ALICE).checks_sent, 8);
     wire_run(&wire, KH_MILLISECONDS(80));
     assert_int_equal(stats_of(ALICE).checks_sent, 9);
+    /* RFC 8445 14.3: nine pairs under way, so the first repetition comes after 180 ms. */
+    assert_int_equal(stats_of(ALICE).checks_retransmitted, 0);
+    wire_run(&wire, KH_MILLISECONDS(40));
+    assert_int_equal(stats_of(ALICE).checks_retransmitted, 5);
     wire_fini(&wire);
 }
 
@@ -392,6 +396,62 @@ static void an_answer_counts_once(void **state)
     wire_fini(&wire);
 }
 
+static unsigned sent_to_nobody;
+
+static bool count_to_nobody(struct wire *at, int host, struct kh_datagram *datagram, uint8_t *copy)
+{
+    (void)at;
+    (void)host;
+    (void)copy;
+    sent_to_nobody += datagram->to.ip[0] == 192;
+    return true;
+}
+
+/* RFC 8445 8.1.2: with a path selected, checks of lesser pairs stop. */
+static void lesser_pairs_are_left_alone_once_connected(void **state)
+{
+    struct kh_ice_candidate nobody =
+        wire_candidate(KH_ICE_SERVER_REFLEXIVE, "192.0.2.1:4000", "192.0.2.1:4000");
+
+    (void)state;
+    arrange_open();
+    sent_to_nobody = 0;
+    wire.tamper = count_to_nobody;
+    assert_int_equal(kh_ice_agent_add_remote(wire.hosts[ALICE].agent, wire.now, &nobody), KH_OK);
+    wire_drain(&wire, ALICE);
+    assert_true(wire_connect(&wire, KH_SECONDS(1)));
+    wire_run(&wire, KH_SECONDS(20));
+    assert_int_equal(sent_to_nobody, 1);
+    wire_fini(&wire);
+}
+
+/* RFC 8445 9: until signalling has told it, the peer asks with the credentials of before; it gets
+ * its answers, but they start nothing. */
+static void credentials_of_before_a_restart_get_answers_only(void **state)
+{
+    const struct kh_ice_credentials fresh = {"fresh", "abcdefghijabcdefghijabcd"};
+    const struct wire_request request = {.priority = PRFLX_PRIORITY,
+                                         .role = KH_STUN_ICE_CONTROLLED};
+    struct kh_stun_message sent;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        arrange_silent_bob();
+        wire_run(&wire, KH_SECONDS(1));
+        if (i == 0)
+            kh_ice_agent_restart(wire.hosts[ALICE].agent, wire.now, &fresh);
+        else
+            kh_ice_agent_set_remote(wire.hosts[ALICE].agent, wire.now, &fresh);
+        wire_drain(&wire, ALICE);
+        wire.hosts[ALICE].sent = 0;
+        assert_true(wire_ask(&wire, ALICE, "192.0.2.99:777", &request));
+        assert_int_equal(wire.hosts[ALICE].sent, 1);
+        wire_parse_sent(&wire, ALICE, &sent);
+        assert_int_equal(sent.class, KH_STUN_SUCCESS);
+        wire_fini(&wire);
+    }
+}
+
 /* RFC 8838: candidates may come at any time, credentials first or last. */
 static void late_candidates_are_checked_too(void **state)
 {
@@ -439,6 +499,8 @@ int main(void)
         cmocka_unit_test(a_check_from_an_impossible_address_is_dropped),
         cmocka_unit_test(the_same_credentials_again_change_nothing),
         cmocka_unit_test(an_answer_counts_once),
+        cmocka_unit_test(lesser_pairs_are_left_alone_once_connected),
+        cmocka_unit_test(credentials_of_before_a_restart_get_answers_only),
         cmocka_unit_test(late_candidates_are_checked_too),
     };
 

@@ -85,6 +85,21 @@ static void consent_ends_thirty_seconds_after_the_last_answer(void **state)
     wire_fini(&wire);
 }
 
+/* A silent path is asked once a second, not more. */
+static void a_suspect_path_is_asked_once_a_second(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    connect_open();
+    wire.is_cut = true;
+    wire_run(&wire, KH_SECONDS(12));
+    before = wire.hosts[ALICE].sent;
+    wire_run(&wire, KH_SECONDS(10));
+    assert_in_range(wire.hosts[ALICE].sent - before, 9, 11);
+    wire_fini(&wire);
+}
+
 static void a_short_cut_is_survived_on_the_same_path(void **state)
 {
     (void)state;
@@ -130,6 +145,25 @@ static void a_dead_path_is_left_within_ten_seconds(void **state)
         assert_int_equal(state_of(BOB), KH_ICE_CONNECTED);
         wire_fini(&wire);
     }
+}
+
+/* When what we use dies, even what failed long ago is tried again. */
+static void a_path_that_never_worked_gets_another_chance(void **state)
+{
+    (void)state;
+    wire_init(&wire, 1);
+    add_ipv4();
+    add_ipv6();
+    dead_family = KH_FAMILY_IPV6;
+    wire.tamper = one_family_is_dead;
+    connect_all();
+    wire_run(&wire, KH_SECONDS(60));
+    assert_int_equal(wire.hosts[ALICE].path.local.family, KH_FAMILY_IPV4);
+    dead_family = KH_FAMILY_IPV4;
+    wire_run(&wire, KH_SECONDS(12));
+    assert_int_equal(wire.hosts[ALICE].path.local.family, KH_FAMILY_IPV6);
+    assert_true(wire_agrees(&wire));
+    wire_fini(&wire);
 }
 
 /* A spare path stays valid by checks of its own, along with those of consent. */
@@ -226,6 +260,7 @@ static void a_controlled_peers_new_mapping_is_followed(void **state)
 
 static void a_removed_interface_ends_its_path(void **state)
 {
+    struct kh_addr unused = wire_addr("192.0.2.50:1");
     struct kh_addr first;
     struct wire_host *alice = &wire.hosts[ALICE];
 
@@ -241,6 +276,10 @@ static void a_removed_interface_ends_its_path(void **state)
     assert_int_equal(state_of(ALICE), KH_ICE_CONNECTED);
     wire_run(&wire, KH_SECONDS(1));
     assert_true(wire_agrees(&wire)); /* and Bob was told by a nomination */
+    wire.hosts[BOB].sent = 0;
+    kh_ice_agent_remove_local(wire.hosts[BOB].agent, wire.now, &unused);
+    wire_drain(&wire, BOB);
+    assert_int_equal(wire.hosts[BOB].sent, 0); /* of no concern to the path in use */
     kh_ice_agent_remove_local(alice->agent, wire.now, &alice->path.local);
     wire_drain(&wire, ALICE);
     assert_int_equal(state_of(ALICE), KH_ICE_CHECKING);
@@ -358,6 +397,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_idle_agent_wakes_for_consent_only),
         cmocka_unit_test(consent_ends_thirty_seconds_after_the_last_answer),
+        cmocka_unit_test(a_suspect_path_is_asked_once_a_second),
+        cmocka_unit_test(a_path_that_never_worked_gets_another_chance),
         cmocka_unit_test(a_short_cut_is_survived_on_the_same_path),
         cmocka_unit_test(a_dead_path_is_left_within_ten_seconds),
         cmocka_unit_test(a_spare_path_is_kept_warm),

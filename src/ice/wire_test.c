@@ -303,6 +303,22 @@ bool wire_ask(struct wire *wire, int host, const char *from, const struct wire_r
     return wire_inject(wire, host, &datagram);
 }
 
+bool wire_answer(struct wire *wire, int host, const struct wire_packet *check,
+                 const struct kh_addr *mapped)
+{
+    const char *password = wire->hosts[!host].credentials.password;
+    uint8_t data[300];
+    struct kh_datagram datagram = {check->to, check->from, data, 0};
+    struct kh_stun_writer writer =
+        kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_BINDING, check->data + 8);
+
+    assert_int_equal(check->data[0], 0); /* a request */
+    kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, mapped);
+    kh_stun_add_integrity(&writer, (struct kh_span){password, strlen(password)});
+    datagram.len = kh_stun_finish(&writer);
+    return wire_inject(wire, host, &datagram);
+}
+
 void wire_parse_sent(struct wire *wire, int host, struct kh_stun_message *out)
 {
     assert_int_equal(kh_stun_parse(wire->last_sent[host].data, wire->last_sent[host].len, out),

@@ -102,6 +102,9 @@ struct wire_request {
 
 /* Gives such a request to the host, as if it came from `from` to its first address. */
 bool wire_ask(struct wire *wire, int host, const char *from, const struct wire_request *request);
+/* Answers that check of the host as its peer would, having seen it come from `mapped`. */
+bool wire_answer(struct wire *wire, int host, const struct wire_packet *check,
+                 const struct kh_addr *mapped);
 /* The last message the host sent, parsed. */
 void wire_parse_sent(struct wire *wire, int host, struct kh_stun_message *out);
 
