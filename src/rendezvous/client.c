@@ -10,6 +10,10 @@
 
 #define REFRESH_DEFAULT KH_SECONDS(20)
 #define UNREACHABLE_DEFAULT KH_SECONDS(3)
+/* A bad wire loses half of all round trips, a dead one all of them: for some seconds nobody can
+ * tell them apart, so that long the wait grows no further. */
+#define QUICK_ATTEMPTS 8
+#define QUICK_DOUBLINGS 2
 
 static const char *state_name(enum kh_rendezvous_client_state state)
 {
@@ -61,12 +65,16 @@ void kh_rendezvous_ask_end(struct kh_rendezvous_ask *ask)
 static kh_duration wait_of(struct kh_rendezvous_client *client, const struct kh_rendezvous_ask *ask,
                            const struct kh_rendezvous_patience *patience)
 {
+    kh_duration quick_max = patience->rto << QUICK_DOUBLINGS;
+    kh_duration max = ask->attempts <= QUICK_ATTEMPTS && quick_max < patience->rto_max
+                          ? quick_max
+                          : patience->rto_max;
     kh_duration wait = patience->rto;
 
-    for (unsigned i = 1; i < ask->attempts && wait < patience->rto_max; i++)
+    for (unsigned i = 1; i < ask->attempts && wait < max; i++)
         wait *= 2;
-    if (wait > patience->rto_max)
-        wait = patience->rto_max;
+    if (wait > max)
+        wait = max;
     return wait + kh_rng_below(&client->rng, wait / 10 + 1);
 }
 
@@ -251,7 +259,7 @@ bool kh_rendezvous_client_handle_datagram(struct kh_rendezvous_client *client, k
                                           const struct kh_datagram *datagram)
 {
     struct kh_stun_message message;
-    struct kh_rendezvous_input input = {now, datagram, &message};
+    struct kh_rendezvous_input input = {now, datagram, &message, false};
 
     assert_drained(client);
     if (!is_server(client, &datagram->from) || !kh_stun_is_stun(datagram->data, datagram->len) ||

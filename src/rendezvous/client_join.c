@@ -51,6 +51,7 @@ void kh_rendezvous_race_start(struct kh_rendezvous_client *client, kh_time now,
 
     *race = (struct kh_rendezvous_race){
         .active = true, .elected = KH_RENDEZVOUS_NOBODY, .refuse_at = KH_NEVER};
+    client->held_count = 0;
     new_key(client);
     for (size_t i = 0; i < client->config.server_count; i++) {
         race->targets[i].server = client->config.servers[i];
@@ -263,6 +264,7 @@ static void accept_welcome(struct kh_rendezvous_client *client,
         /* Another address may have been joined first, and then that is where pushes go. */
         if (spread && !client->update.active)
             kh_rendezvous_session_update(client, input->now);
+        kh_rendezvous_session_release(client, input->now);
     }
     kh_wipe(&session, sizeof session);
 }

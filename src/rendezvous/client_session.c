@@ -226,7 +226,10 @@ static void handle_push(struct kh_rendezvous_client *client,
         return;
     kh_rendezvous_client_heard(client);
     kh_rendezvous_members_handle_push(client, input->message);
-    client->ack_due = client->state == KH_RENDEZVOUS_JOINED;
+    if (client->state != KH_RENDEZVOUS_JOINED ||
+        (client->ack_due && sequence < client->ack_sequence))
+        return; /* one answer to the newest says it for all */
+    client->ack_due = true;
     client->ack_sequence = sequence;
     memcpy(client->ack_id, input->message->id, sizeof client->ack_id);
 }
@@ -248,10 +251,13 @@ static void handle_signal(struct kh_rendezvous_client *client,
         client->stats.dropped_malformed++;
         return;
     }
-    memcpy(client->received, sealed.data, sealed.len);
     event = kh_rendezvous_client_tell(client, KH_RENDEZVOUS_EVENT_SIGNAL);
     event->id = from;
-    event->data = client->received;
+    event->data = sealed.data;
+    if (!input->is_held) {
+        memcpy(client->received, sealed.data, sealed.len);
+        event->data = client->received;
+    }
     event->len = sealed.len;
 }
 
@@ -400,14 +406,49 @@ static void handle_answer(struct kh_rendezvous_client *client,
         end_signal(client, signal, false);
 }
 
+/* While we join, what we cannot read may be what the server sent right behind its answer. */
+static bool hold(struct kh_rendezvous_client *client, const struct kh_rendezvous_input *input)
+{
+    const struct kh_datagram *datagram = input->datagram;
+    struct kh_rendezvous_held *held = &client->held[client->held_count];
+
+    if (client->session.active || !client->race.active || datagram->len > sizeof held->data ||
+        client->held_count == KH_RENDEZVOUS_HELD_MAX)
+        return false;
+    held->from = datagram->from;
+    held->to = datagram->to;
+    held->len = datagram->len;
+    memcpy(held->data, datagram->data, datagram->len);
+    client->held_count++;
+    return true;
+}
+
+void kh_rendezvous_session_release(struct kh_rendezvous_client *client, kh_time now)
+{
+    for (size_t i = 0; i < client->held_count; i++) {
+        const struct kh_rendezvous_held *held = &client->held[i];
+        struct kh_datagram datagram = {held->from, held->to, held->data, held->len};
+        struct kh_stun_message message;
+        struct kh_rendezvous_input input = {now, &datagram, &message, true};
+
+        if (kh_stun_parse(held->data, held->len, &message) == KH_OK)
+            kh_rendezvous_session_handle_message(client, &input);
+    }
+    client->held_count = 0;
+}
+
 void kh_rendezvous_session_handle_message(struct kh_rendezvous_client *client,
                                           const struct kh_rendezvous_input *input)
 {
     const struct kh_stun_message *message = input->message;
+    bool is_push = message->class == KH_STUN_REQUEST && message->method == KH_STUN_PUSH;
+    bool is_signal = message->class == KH_STUN_INDICATION && message->method == KH_STUN_SIGNAL;
 
-    if (message->class == KH_STUN_REQUEST && message->method == KH_STUN_PUSH)
+    if ((is_push || is_signal) && hold(client, input))
+        return;
+    if (is_push)
         handle_push(client, input);
-    else if (message->class == KH_STUN_INDICATION && message->method == KH_STUN_SIGNAL)
+    else if (is_signal)
         handle_signal(client, input);
     else if (message->class == KH_STUN_SUCCESS || message->class == KH_STUN_ERROR)
         handle_answer(client, input);
@@ -503,11 +544,14 @@ static void write_acknowledgement(struct kh_rendezvous_client *client, struct kh
     const struct kh_rendezvous_member_id *member = &client->config.member;
     struct kh_stun_writer writer = kh_stun_begin(client->data, sizeof client->data, KH_STUN_SUCCESS,
                                                  KH_STUN_PUSH, client->ack_id);
+    uint64_t hole_end = kh_rendezvous_members_hole_end(client);
 
     client->ack_due = false;
     kh_stun_add(&writer, KH_STUN_MEMBER, member->bytes, sizeof member->bytes);
     kh_stun_add_u64(&writer, KH_STUN_SEQUENCE, client->ack_sequence);
     kh_stun_add_u64(&writer, KH_STUN_ROOM_VERSION, client->session.version);
+    if (hole_end > 0)
+        kh_stun_add_u64(&writer, KH_STUN_BASE_VERSION, hole_end);
     end(client, &writer, out);
 }
 

@@ -72,14 +72,36 @@ struct kh_rendezvous_session {
     kh_duration refresh;
 };
 
+/* A push that arrived before what it builds on: all changes after base and not after version. */
+struct kh_rendezvous_range {
+    uint64_t base;
+    uint64_t version;
+};
+
+#define KH_RENDEZVOUS_RANGES_MAX 16 /* as many pushes as the server has under way */
+/* Besides those present, departures that may have overtaken what came before them. */
+#define KH_RENDEZVOUS_KNOWN_MAX (2 * KH_RENDEZVOUS_MEMBERS_MAX)
+
 struct kh_rendezvous_known {
     bool used;
+    bool gone;        /* kept until all before its version is known */
+    uint64_t version; /* of the room, at the change that told us this */
     struct kh_rendezvous_member_id id;
     struct kh_addr public;
     uint8_t card[KH_RENDEZVOUS_CARD_MAX];
     size_t card_len;
     kh_time stale_until; /* from a session that is over: gone if not confirmed by then */
 };
+
+/* A datagram that overtook the answer to our join: without the session's keys it says nothing. */
+struct kh_rendezvous_held {
+    struct kh_addr from;
+    struct kh_addr to;
+    uint8_t data[KH_DATAGRAM_MAX];
+    size_t len;
+};
+
+#define KH_RENDEZVOUS_HELD_MAX 8 /* what a small room sends with the answer */
 
 struct kh_rendezvous_outgoing {
     struct kh_rendezvous_ask ask; /* inactive: not sent in this session yet */
@@ -109,7 +131,11 @@ struct kh_rendezvous_client {
 
     struct kh_rendezvous_race race;
     struct kh_rendezvous_session session;
-    struct kh_rendezvous_known known[KH_RENDEZVOUS_MEMBERS_MAX];
+    struct kh_rendezvous_known known[KH_RENDEZVOUS_KNOWN_MAX];
+    struct kh_rendezvous_range ranges[KH_RENDEZVOUS_RANGES_MAX];
+    size_t range_count;
+    struct kh_rendezvous_held held[KH_RENDEZVOUS_HELD_MAX];
+    size_t held_count;
 
     struct kh_rendezvous_ask update;
     uint64_t update_revision; /* of the card the update carries */
@@ -138,6 +164,7 @@ struct kh_rendezvous_input {
     kh_time now;
     const struct kh_datagram *datagram;
     const struct kh_stun_message *message;
+    bool is_held; /* the bytes are ours and stay until the next input */
 };
 
 /* ---- client.c ---- */
@@ -175,6 +202,8 @@ kh_time kh_rendezvous_race_timeout(const struct kh_rendezvous_client *client);
 /* ---- client_session.c ---- */
 
 void kh_rendezvous_session_begin(struct kh_rendezvous_client *client, kh_time now);
+/* Takes what overtook the answer that began this session. */
+void kh_rendezvous_session_release(struct kh_rendezvous_client *client, kh_time now);
 void kh_rendezvous_session_update(struct kh_rendezvous_client *client, kh_time now);
 void kh_rendezvous_session_handle_message(struct kh_rendezvous_client *client,
                                           const struct kh_rendezvous_input *input);
@@ -189,6 +218,8 @@ void kh_rendezvous_session_leave(struct kh_rendezvous_client *client, kh_time no
 
 void kh_rendezvous_members_handle_push(struct kh_rendezvous_client *client,
                                        const struct kh_stun_message *message);
+/* The end of the first gap in what we know, 0 if there is none. */
+uint64_t kh_rendezvous_members_hole_end(const struct kh_rendezvous_client *client);
 /* What was known from an old session must be confirmed until then. */
 void kh_rendezvous_members_doubt(struct kh_rendezvous_client *client, kh_time until);
 void kh_rendezvous_members_handle_timeout(struct kh_rendezvous_client *client, kh_time now);

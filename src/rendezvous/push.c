@@ -11,9 +11,9 @@
 #include <string.h>
 
 #define RETRY_FIRST KH_MILLISECONDS(150)
-#define RETRIES_MAX 4        /* 150 ms .. 2.4 s; after that the member's next update repairs it */
+#define RETRY_DOUBLINGS 4    /* 150 ms .. 2.4 s, and so on until it answers or expires */
 #define FLIGHT_MAX 16        /* datagrams under way: a burst of 19 kB that small buffers survive */
-#define REPEATS_MAX 2        /* acknowledgements without progress that mean loss, not reordering */
+#define FLIGHT_RETRY 4       /* as much to one that was silent before */
 #define TRAILER_LEN (36 + 8) /* MESSAGE-INTEGRITY-SHA256 and FINGERPRINT */
 
 /* Must this member hear of that entry at all? */
@@ -25,22 +25,28 @@ static bool concerns(const struct kh_rendezvous_member *member,
     return entry->version > member->joined;
 }
 
-/* The first entry to tell: the earliest change after what was sent. */
-static struct kh_rendezvous_entry *first_untold(const struct kh_rendezvous_member *member)
+/* The earliest change after that version which this member must hear of. */
+static struct kh_rendezvous_entry *first_after(const struct kh_rendezvous_member *member,
+                                               uint64_t version)
 {
     struct kh_rendezvous_entry *entry = member->room->last;
     struct kh_rendezvous_entry *found = NULL;
 
-    for (; entry != NULL && entry->version > member->push.sent; entry = entry->previous) {
+    for (; entry != NULL && entry->version > version; entry = entry->previous) {
         if (concerns(member, entry))
             found = entry;
     }
     return found;
 }
 
+static struct kh_rendezvous_entry *first_untold(const struct kh_rendezvous_member *member)
+{
+    return first_after(member, member->push.sent);
+}
+
 static void mark(struct kh_rendezvous_registry *registry, struct kh_rendezvous_member *member)
 {
-    if (member->laggard || member->push.stalled)
+    if (member->laggard)
         return;
     kh_rendezvous_table_mark(&registry->table, member);
 }
@@ -54,18 +60,9 @@ void kh_rendezvous_push_room(struct kh_rendezvous_registry *registry,
     }
 }
 
-/* All that was sent since the last acknowledgement counts as lost. */
-static void start_over(struct kh_rendezvous_push *push)
-{
-    push->sent = push->acked;
-    push->flight = 0;
-    push->retry_at = KH_NEVER;
-}
-
 static void progressed(struct kh_rendezvous_push *push, kh_time now)
 {
     push->attempts = 0;
-    push->repeats = 0;
     push->flight -= push->flight > 0 ? 1 : 0;
     if (push->acked < push->sent) {
         push->retry_at = kh_time_add(now, RETRY_FIRST);
@@ -76,35 +73,37 @@ static void progressed(struct kh_rendezvous_push *push, kh_time now)
     push->retry_at = KH_NEVER;
 }
 
-static void repeated(struct kh_rendezvous_push *push)
+/* A hole that shows in two acknowledgements, or that opens behind one just filled, is a loss and
+ * no mere overtaking. */
+static void repair(struct kh_rendezvous_push *push, uint64_t hole_end)
 {
-    push->repeats++;
-    if (push->repeats < REPEATS_MAX || push->acked == push->sent || push->resent == push->acked)
+    if (push->repaired == push->acked)
         return;
-    push->resent = push->acked;
-    start_over(push);
+    push->repaired = push->acked;
+    push->repair_to = hole_end;
 }
 
 void kh_rendezvous_push_acknowledged(struct kh_rendezvous_registry *registry,
-                                     struct kh_rendezvous_member *member, uint64_t version,
-                                     uint64_t sequence)
+                                     struct kh_rendezvous_member *member,
+                                     const struct kh_rendezvous_knowledge *knowledge)
 {
     struct kh_rendezvous_push *push = &member->push;
+    bool was_hole = push->hole_end > 0;
 
-    if (version > member->room->version || member->laggard)
+    if (knowledge->version > member->room->version || knowledge->hole_end > member->room->version)
         return;
-    push->sequence = sequence > 0 ? sequence : push->sequence;
-    if (version > push->acked) {
-        push->acked = version;
-        progressed(push, registry->now);
-    } else if (sequence > 0) {
-        repeated(push);
+    if (knowledge->sequence > 0) {
+        push->sequence = knowledge->sequence;
+        push->hole_end = knowledge->hole_end > knowledge->version ? knowledge->hole_end : 0;
     }
-    if (push->stalled)
-        start_over(push);
-    push->stalled = false;
+    if (knowledge->version > push->acked) {
+        push->acked = knowledge->version;
+        progressed(push, registry->now);
+    }
+    if (was_hole && push->hole_end > push->acked)
+        repair(push, push->hole_end);
     kh_rendezvous_table_reschedule(&registry->table, member);
-    if (first_untold(member) != NULL)
+    if (push->repair_to > push->acked || first_untold(member) != NULL)
         mark(registry, member);
 }
 
@@ -114,15 +113,11 @@ void kh_rendezvous_push_retry(struct kh_rendezvous_registry *registry,
     struct kh_rendezvous_push *push = &member->push;
 
     push->attempts++;
-    start_over(push);
-    if (push->attempts <= RETRIES_MAX) {
-        mark(registry, member);
-    } else {
-        push->stalled = true;
-        push->attempts = 0;
-        kh_rendezvous_table_unmark(&registry->table, member);
-    }
+    push->sent = push->acked;
+    push->flight = 0;
+    push->retry_at = KH_NEVER;
     kh_rendezvous_table_reschedule(&registry->table, member);
+    mark(registry, member);
 }
 
 static struct kh_rendezvous_change change_of(const struct kh_rendezvous_entry *entry)
@@ -137,14 +132,16 @@ static struct kh_rendezvous_change change_of(const struct kh_rendezvous_entry *e
     return change;
 }
 
-/* Adds as many entries as fit; returns the version up to which the member then knows all. */
+/* Adds the changes after `base` and not after `limit`, as many as fit; returns the version up to
+ * which the member then knows all. */
 static uint64_t add_changes(struct kh_stun_writer *writer,
-                            const struct kh_rendezvous_member *member,
-                            struct kh_rendezvous_entry *entry)
+                            const struct kh_rendezvous_member *member, uint64_t base,
+                            uint64_t limit)
 {
-    uint64_t told = member->push.sent;
+    struct kh_rendezvous_entry *entry = first_after(member, base);
+    uint64_t told = base;
 
-    for (; entry != NULL; entry = entry->next) {
+    for (; entry != NULL && entry->version <= limit; entry = entry->next) {
         struct kh_rendezvous_change change = change_of(entry);
 
         if (concerns(member, entry) &&
@@ -152,7 +149,8 @@ static uint64_t add_changes(struct kh_stun_writer *writer,
             return told;
         told = entry->version;
     }
-    return told;
+    /* What changed again since then stands later in the list. */
+    return entry == NULL ? member->room->version : limit;
 }
 
 static struct kh_stun_writer begin(struct kh_rendezvous_registry *registry,
@@ -168,44 +166,58 @@ static struct kh_stun_writer begin(struct kh_rendezvous_registry *registry,
     return writer;
 }
 
-static void note_sent(struct kh_rendezvous_registry *registry, struct kh_rendezvous_member *member,
-                      uint64_t told)
+static void note_sent(struct kh_rendezvous_registry *registry, struct kh_rendezvous_member *member)
 {
     struct kh_rendezvous_push *push = &member->push;
+    unsigned doublings = push->attempts < RETRY_DOUBLINGS ? push->attempts : RETRY_DOUBLINGS;
 
-    push->sent = told;
-    push->flight++;
     registry->stats.pushes_sent++;
     if (push->retry_at != KH_NEVER)
         return;
-    push->retry_at = kh_time_add(registry->now, RETRY_FIRST << push->attempts);
+    push->retry_at = kh_time_add(registry->now, RETRY_FIRST << doublings);
     kh_rendezvous_table_reschedule(&registry->table, member);
+}
+
+/* Writes the push that tells all after `base` and not after `limit`; moves *told to where it ends.
+ */
+static size_t write_push(struct kh_rendezvous_registry *registry,
+                         struct kh_rendezvous_member *member, uint64_t limit, uint64_t *told,
+                         uint8_t data[static KH_DATAGRAM_MAX])
+{
+    struct kh_stun_writer writer = begin(registry, member, data, true);
+    uint64_t base = *told;
+    size_t version_at;
+    size_t len;
+
+    kh_stun_add_u64(&writer, KH_STUN_BASE_VERSION, base);
+    version_at = writer.bytes.len + KH_RENDEZVOUS_ATTRIBUTE_OVERHEAD;
+    kh_stun_add_u64(&writer, KH_STUN_ROOM_VERSION, 0);
+    *told = add_changes(&writer, member, base, limit);
+    assert(*told > base);
+    for (size_t i = 0; i < sizeof *told; i++)
+        data[version_at + i] = (uint8_t)(*told >> (56 - 8 * i));
+    len = kh_rendezvous_finish(&writer, &member->keys.to_client);
+    assert(len > 0);
+    note_sent(registry, member);
+    return len;
 }
 
 size_t kh_rendezvous_push_make(struct kh_rendezvous_registry *registry,
                                struct kh_rendezvous_member *member,
                                uint8_t data[static KH_DATAGRAM_MAX])
 {
-    struct kh_rendezvous_entry *entry = first_untold(member);
-    struct kh_stun_writer writer;
-    uint64_t told;
-    size_t len;
-    size_t version_at;
+    struct kh_rendezvous_push *push = &member->push;
+    unsigned flight_max = push->attempts == 0 ? FLIGHT_MAX : FLIGHT_RETRY;
+    uint64_t told = push->acked;
+    uint64_t limit = push->repair_to;
 
-    if (entry == NULL || member->push.flight >= FLIGHT_MAX || member->push.stalled)
+    push->repair_to = 0;
+    if (limit > push->acked)
+        return write_push(registry, member, limit, &told, data);
+    if (first_untold(member) == NULL || push->flight >= flight_max)
         return 0;
-    writer = begin(registry, member, data, true);
-    kh_stun_add_u64(&writer, KH_STUN_BASE_VERSION, member->push.sent);
-    version_at = writer.bytes.len + KH_RENDEZVOUS_ATTRIBUTE_OVERHEAD;
-    kh_stun_add_u64(&writer, KH_STUN_ROOM_VERSION, 0);
-    told = add_changes(&writer, member, entry);
-    assert(told > member->push.sent);
-    for (size_t i = 0; i < 8; i++)
-        data[version_at + i] = (uint8_t)(told >> (56 - 8 * i));
-    len = kh_rendezvous_finish(&writer, &member->keys.to_client);
-    assert(len > 0);
-    note_sent(registry, member, told);
-    return len;
+    push->flight++;
+    return write_push(registry, member, UINT64_MAX, &push->sent, data);
 }
 
 void kh_rendezvous_fanout_start(struct kh_rendezvous_registry *registry,

@@ -155,8 +155,8 @@ static void update(struct kh_rendezvous_registry *registry,
                    const struct kh_rendezvous_request *request, struct kh_rendezvous_member *member,
                    uint64_t sequence)
 {
+    struct kh_rendezvous_knowledge knowledge = {0};
     struct kh_span card;
-    uint64_t version;
 
     member->expires_at = kh_time_add(registry->now, registry->config.lifetime);
     kh_rendezvous_table_reschedule(&registry->table, member);
@@ -170,8 +170,8 @@ static void update(struct kh_rendezvous_registry *registry,
         }
     }
     answer_success(registry, request, member);
-    if (kh_stun_find_u64(request->message, KH_STUN_ROOM_VERSION, &version))
-        kh_rendezvous_push_acknowledged(registry, member, version, 0);
+    if (kh_stun_find_u64(request->message, KH_STUN_ROOM_VERSION, &knowledge.version))
+        kh_rendezvous_push_acknowledged(registry, member, &knowledge);
 }
 
 static void signal_members(struct kh_rendezvous_registry *registry,
@@ -351,21 +351,22 @@ static void handle_acknowledgement(struct kh_rendezvous_registry *registry,
                                    const struct kh_rendezvous_request *request)
 {
     struct kh_rendezvous_member *member = find_sender(registry, request);
-    uint64_t sequence;
-    uint64_t version;
+    struct kh_rendezvous_knowledge knowledge = {0};
 
     if (member == NULL)
         return;
-    if (!kh_stun_find_u64(request->message, KH_STUN_SEQUENCE, &sequence) ||
-        !kh_stun_find_u64(request->message, KH_STUN_ROOM_VERSION, &version)) {
+    if (!kh_stun_find_u64(request->message, KH_STUN_SEQUENCE, &knowledge.sequence) ||
+        !kh_stun_find_u64(request->message, KH_STUN_ROOM_VERSION, &knowledge.version)) {
         registry->stats.dropped_malformed++;
         return;
     }
-    if (sequence <= member->push.sequence || sequence > member->send_sequence) {
+    if (knowledge.sequence <= member->push.sequence || knowledge.sequence > member->send_sequence) {
         registry->stats.dropped_replayed++;
         return;
     }
-    kh_rendezvous_push_acknowledged(registry, member, version, sequence);
+    if (!kh_stun_find_u64(request->message, KH_STUN_BASE_VERSION, &knowledge.hole_end))
+        knowledge.hole_end = 0;
+    kh_rendezvous_push_acknowledged(registry, member, &knowledge);
 }
 
 bool kh_rendezvous_registry_handle_message(struct kh_rendezvous_registry *registry, kh_time now,

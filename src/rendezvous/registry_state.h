@@ -82,11 +82,16 @@ void kh_rendezvous_registry_depart(struct kh_rendezvous_registry *registry,
 /* Everyone else in the room has something to hear. */
 void kh_rendezvous_push_room(struct kh_rendezvous_registry *registry,
                              struct kh_rendezvous_room *room);
-/* The member says it knows all up to this version: in an update, or in an acknowledgement of the
- * push with this sequence number (0: update). */
+/* What a member says it knows. */
+struct kh_rendezvous_knowledge {
+    uint64_t version;  /* all up to here */
+    uint64_t hole_end; /* and something after here, but nothing between; 0: no more */
+    uint64_t sequence; /* of the push that this acknowledges; 0: it is an update */
+};
+
 void kh_rendezvous_push_acknowledged(struct kh_rendezvous_registry *registry,
-                                     struct kh_rendezvous_member *member, uint64_t version,
-                                     uint64_t sequence);
+                                     struct kh_rendezvous_member *member,
+                                     const struct kh_rendezvous_knowledge *knowledge);
 void kh_rendezvous_push_retry(struct kh_rendezvous_registry *registry,
                               struct kh_rendezvous_member *member);
 /* Makes the next push to this member; 0 if there is nothing to tell it now. */

@@ -369,6 +369,7 @@ static struct kh_rendezvous_member *new_member(const struct kh_rendezvous_member
     member->entry = entry;
     member->expires_at = KH_NEVER;
     member->push.retry_at = KH_NEVER;
+    member->push.repaired = UINT64_MAX;
     return member;
 }
 

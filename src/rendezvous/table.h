@@ -34,16 +34,16 @@ struct kh_rendezvous_room {
 
 /* What this member has been told of its room; push.c moves it. */
 struct kh_rendezvous_push {
-    uint64_t acked;    /* it knows all changes up to here */
-    uint64_t sent;     /* it was told all up to here */
-    uint64_t sequence; /* of the newest acknowledgement */
-    uint64_t resent;   /* `acked` when a gap was last repaired without waiting: once for each */
+    uint64_t acked;     /* it knows all changes up to here */
+    uint64_t sent;      /* it was told all up to here */
+    uint64_t sequence;  /* of the newest acknowledgement */
+    uint64_t hole_end;  /* the newest acknowledgement misses what lies before here; 0: nothing */
+    uint64_t repair_to; /* it misses what lies between acked and here; 0: nothing to repair */
+    uint64_t repaired; /* `acked` when that was last done: once for each, the timer does the rest */
     kh_time retry_at;  /* KH_NEVER: nothing is under way */
     unsigned attempts;
-    unsigned flight;  /* datagrams under way */
-    unsigned repeats; /* acknowledgements in a row that told nothing new */
-    bool stalled;     /* it answers not: wait until it speaks */
-    bool dirty;       /* in the queue of members to be told something */
+    unsigned flight; /* datagrams under way */
+    bool dirty;      /* in the queue of members to be told something */
     struct kh_rendezvous_member *dirty_previous;
     struct kh_rendezvous_member *dirty_next;
 };
