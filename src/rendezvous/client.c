@@ -12,7 +12,7 @@
 #define UNREACHABLE_DEFAULT KH_SECONDS(3)
 /* A bad wire loses half of all round trips, a dead one all of them: for some seconds nobody can
  * tell them apart, so that long the wait grows no further. */
-#define QUICK_ATTEMPTS 8
+#define QUICK_ATTEMPTS 12
 #define QUICK_DOUBLINGS 2
 
 static const char *state_name(enum kh_rendezvous_client_state state)

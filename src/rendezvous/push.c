@@ -11,7 +11,11 @@
 #include <string.h>
 
 #define RETRY_FIRST KH_MILLISECONDS(150)
-#define RETRY_DOUBLINGS 4    /* 150 ms .. 2.4 s, and so on until it answers or expires */
+/* A wire that loses a third loses half of all round trips: eight quick attempts fail once in 250.
+ * After that the member is rather gone than unlucky, and expires if it stays silent. */
+#define RETRY_QUICK 8
+#define RETRY_QUICK_DOUBLINGS 2 /* 600 ms */
+#define RETRY_DOUBLINGS 4       /* 2.4 s */
 #define FLIGHT_MAX 16        /* datagrams under way: a burst of 19 kB that small buffers survive */
 #define FLIGHT_RETRY 4       /* as much to one that was silent before */
 #define TRAILER_LEN (36 + 8) /* MESSAGE-INTEGRITY-SHA256 and FINGERPRINT */
@@ -169,7 +173,8 @@ static struct kh_stun_writer begin(struct kh_rendezvous_registry *registry,
 static void note_sent(struct kh_rendezvous_registry *registry, struct kh_rendezvous_member *member)
 {
     struct kh_rendezvous_push *push = &member->push;
-    unsigned doublings = push->attempts < RETRY_DOUBLINGS ? push->attempts : RETRY_DOUBLINGS;
+    unsigned max = push->attempts < RETRY_QUICK ? RETRY_QUICK_DOUBLINGS : RETRY_DOUBLINGS;
+    unsigned doublings = push->attempts < max ? push->attempts : max;
 
     registry->stats.pushes_sent++;
     if (push->retry_at != KH_NEVER)
