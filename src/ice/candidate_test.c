@@ -334,6 +334,25 @@ static void local_candidates_seen_by_the_peer_come_and_go(void **state)
     wire_fini(&wire);
 }
 
+/* RFC 8445 7.1.1 would make a relay look like a direct way until the peer is told what it is. */
+static void checks_through_a_relay_claim_its_priority(void **state)
+{
+    struct kh_stun_message sent;
+    uint32_t priority;
+
+    (void)state;
+    arrange_told();
+    must_add(false, KH_ICE_HOST, "198.51.100.20:4000", "198.51.100.20:4000");
+    wire_parse_sent(&wire, ALICE, &sent);
+    assert_true(kh_stun_find_u32(&sent, KH_STUN_PRIORITY, &priority));
+    assert_int_equal(priority >> 24, 110);
+    must_add(true, KH_ICE_RELAYED, "198.51.100.1:50000", "198.51.100.1:50000");
+    wire_parse_sent(&wire, ALICE, &sent);
+    assert_true(kh_stun_find_u32(&sent, KH_STUN_PRIORITY, &priority));
+    assert_int_equal(priority >> 24, 0);
+    wire_fini(&wire);
+}
+
 /* RFC 8445 7.2.5.3.3: success of one speaks for all of its foundation. */
 static void success_thaws_the_foundation(void **state)
 {
@@ -405,6 +424,7 @@ int main(void)
         cmocka_unit_test(what_was_only_overheard_makes_room_for_what_is_told),
         cmocka_unit_test(an_overheard_candidate_becomes_what_it_is_told_to_be),
         cmocka_unit_test(local_candidates_seen_by_the_peer_come_and_go),
+        cmocka_unit_test(checks_through_a_relay_claim_its_priority),
         cmocka_unit_test(success_thaws_the_foundation),
         cmocka_unit_test(credentials_are_made_of_ice_chars),
         cmocka_unit_test(bad_remote_credentials_are_dropped),

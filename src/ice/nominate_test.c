@@ -461,6 +461,13 @@ static void the_values_of_a_new_peer_count_from_the_start(void **state)
         wire_run(&wire, KH_MILLISECONDS(500));
     }
     assert_true(alice_uses("198.51.100.20:5000"));
+    nominate_to_alice("198.51.100.20:6000", 2);
+    for (int i = 0; i < 3 && !alice_uses("198.51.100.20:6000"); i++) {
+        if (wire.last_sent[ALICE].to.port == 6000 && wire.last_sent[ALICE].data[0] == 0)
+            answer_checks_of_alice();
+        wire_run(&wire, KH_MILLISECONDS(500));
+    }
+    assert_true(alice_uses("198.51.100.20:6000"));
     wire_fini(&wire);
 }
 
