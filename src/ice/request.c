@@ -141,8 +141,10 @@ static void check_back(struct kh_ice_agent *agent, kh_time now, uint8_t index)
     struct kh_ice_pair *pair = &agent->pairs[index];
     kh_time soon;
 
-    if (pair->state == KH_ICE_PAIR_SUCCEEDED || (pair->is_valid && !agent->is_restarting))
+    if (pair->state == KH_ICE_PAIR_SUCCEEDED)
         return;
+    if (pair->is_valid && pair->check.is_waiting && !agent->is_restarting)
+        return; /* one that keeps or nominates it is under way and is repeated if lost */
     if (pair->state == KH_ICE_PAIR_IN_PROGRESS &&
         kh_time_since(now, pair->check.sent_at) < agent->config.pacing) {
         /* Ours left so lately that it passes too: both sides' checks met on the way.  Should it be
