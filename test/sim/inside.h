@@ -8,8 +8,8 @@
 #include "hub/hub.h"
 #include "sim/sim.h"
 
-#define CONSENTS_MAX                                                                               \
-    128 /* pairs of addresses one member has checked: 7 peers, some dead ones each */
+/* Pairs of addresses one member has checked: to symmetric NATs there are many. */
+#define CONSENTS_MAX 1024
 #define FAILURE_MAX 240
 
 /* The far side answered a check on this pair of addresses. */
