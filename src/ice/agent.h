@@ -27,6 +27,13 @@
  * until a reflexive pair behind a few host pairs is tried. */
 #define KH_ICE_BURST_ORDINARY 5
 #define KH_ICE_BURST_TRIGGERED 10
+/* Addresses learned from checks: a burst, then one each period.  Between two NATs that give a new
+ * port to each destination and let in whom they like, each check teaches an address, and each
+ * address asks for a check, without end. */
+#define KH_ICE_LEARN_PERIOD KH_SECONDS(5)
+#define KH_ICE_LEARN_BURST 16
+#define KH_ICE_REST KH_MILLISECONDS(500) /* doubled with each stray answer, to half a minute */
+#define KH_ICE_REST_DOUBLINGS 6
 #define KH_ICE_INSTANCES_MAX 8 /* a peer begins anew now and then; older ones are forgotten */
 #define KH_ICE_SUSPECT 2 /* unanswered consent checks in a row before we look for another path */
 #define KH_ICE_WARM_MAX 2
@@ -87,7 +94,9 @@ struct kh_ice_pair {
     unsigned missed;     /* consent checks unanswered in a row */
     kh_time consent_until;
     kh_time failed_at;
-    unsigned failures; /* since it last worked; pairs that never did are not counted */
+    unsigned failures;  /* since it last worked; pairs that never did are not counted */
+    unsigned strays;    /* answers that came from elsewhere: a symmetric NAT, which stays one … */
+    kh_time rest_until; /* … so checks of the peer do not make us check back before this */
     struct kh_ice_check check;
     struct kh_ice_check older; /* cancelled by a newer one, but its answer still counts */
 };
@@ -116,7 +125,8 @@ struct kh_ice_agent {
     uint64_t instances[KH_ICE_INSTANCES_MAX]; /* tie-breakers of the peer's agents; a ring */
     size_t instance_at;                       /* of the latest */
     uint64_t turns;                           /* given out by the triggered-check queue */
-    kh_time pace_at; /* when the checks sent so far would all have been due at one per Ta */
+    kh_time pace_at;       /* when the checks sent so far would all have been due at one per Ta */
+    kh_time learned_until; /* see KH_ICE_LEARN_PERIOD */
     kh_time patience_at;
     kh_time consent_at; /* of the next consent check on the selected pair */
     kh_time deadline;

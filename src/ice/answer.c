@@ -103,6 +103,14 @@ static void handle_error(struct kh_ice_agent *agent, kh_time now, uint8_t index,
     kh_ice_check_trigger(agent, index);
 }
 
+/* Where both NATs give a new port to each destination, each check would bring one back for ever. */
+static void rest(struct kh_ice_pair *pair, kh_time now)
+{
+    pair->rest_until = kh_time_add(now, KH_ICE_REST << pair->strays);
+    if (pair->strays < KH_ICE_REST_DOUBLINGS)
+        pair->strays++;
+}
+
 static void handle_authentic(struct kh_ice_agent *agent, kh_time now, uint8_t index,
                              const struct kh_datagram *datagram,
                              const struct kh_stun_message *message)
@@ -124,8 +132,10 @@ static void handle_authentic(struct kh_ice_agent *agent, kh_time now, uint8_t in
     agent->stats.responses_received++;
     /* RFC 8445 7.2.5.2.1: an answer must come back the way the check went.  RFC 8489 6.3.3: one
      * with attributes we would have to understand is a failure too. */
-    if (!kh_addr_equal(&datagram->from, &to) || !kh_addr_equal(&datagram->to, &from) ||
-        message->unknown_count != 0) {
+    if (!kh_addr_equal(&datagram->from, &to) || !kh_addr_equal(&datagram->to, &from)) {
+        kh_ice_pair_fail(agent, now, index);
+        rest(pair, now);
+    } else if (message->unknown_count != 0) {
         kh_ice_pair_fail(agent, now, index);
     } else if (message->class == KH_STUN_ERROR) {
         handle_error(agent, now, index, &check, code);
