@@ -171,6 +171,22 @@ SCENARIO(symmetric_pair_talks_by_signals)
     return true;
 }
 
+/* Each check comes from a new port, which asks for a check, from a new port … */
+SCENARIO(lenient_symmetric_nats_do_not_storm)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-open"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-address-filter"));
+    uint64_t sent;
+
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    sent = net_stats(sim_net(sim)).sent;
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(net_stats(sim_net(sim)).sent - sent < 1500);
+    return talk(sim, alice, bob);
+}
+
 /* Nonce, join, delivery: three round trips to the server, and the last is two half ones. */
 SCENARIO(first_words_take_three_round_trips)
 {
@@ -449,6 +465,7 @@ static const struct scenario scenarios[] = {
     NAMED(ipv6_only_pair),
     NAMED(ipv6_helps_symmetric_nats),
     NAMED(symmetric_pair_talks_by_signals),
+    NAMED(lenient_symmetric_nats_do_not_storm),
     NAMED(first_words_take_three_round_trips),
     NAMED(first_words_with_a_ticket_take_two_round_trips),
     NAMED(words_before_anyone_is_there_arrive),
