@@ -24,13 +24,12 @@
 #define RECORD_ALERT 21
 #define RECORD_APPLICATION_DATA 23
 
-/* RFC 6347 4.2.4.1 says 1 s to begin with, written before hole punching: here ICE has just measured
- * the path, and 150 ms is the round trip of nearly all of them. */
-#define FIRST_WAIT KH_MILLISECONDS(150)
-#define LONGEST_WAIT KH_SECONDS(8)
-
-/* OpenSSL gives up after 12 repeats of one flight; with these waits they last 57 s. */
-#define REPEATS_MAX 12
+/* When to repeat a flight, in ms after the time before.  RFC 6347 4.2.4.1 says 1 s and doubling,
+ * written before hole punching: here ICE has just measured the path, 150 ms is the round trip of
+ * nearly all of them, and slow growth helps where much is lost.  OpenSSL gives up after 12. */
+static const unsigned int waits_ms[] = {150,  225,  340,  500,  750,   1100,
+                                        1700, 3400, 6800, 9000, 12000, 12000};
+#define REPEATS_MAX (sizeof waits_ms / sizeof *waits_ms)
 #define PATIENCE                                                                                   \
     KH_SECONDS(60) /* a browser's ICE takes up to 30 s to notice a dead path itself                \
                     */
@@ -311,20 +310,13 @@ void kh_channel_dtls_free(struct kh_channel_dtls *dtls)
 
 /* ---- the handshake ---- */
 
-static kh_duration wait_after(unsigned int repeats)
-{
-    kh_duration wait = FIRST_WAIT << (repeats < 6 ? repeats : 6);
-
-    return wait < LONGEST_WAIT ? wait : LONGEST_WAIT;
-}
-
 static void set_repeat(struct kh_channel_dtls *dtls, kh_time now)
 {
     struct timeval left;
     bool waits = DTLSv1_get_timeout(dtls->ssl, &left) == 1;
 
     dtls->repeat_at = waits && dtls->repeats < REPEATS_MAX
-                          ? kh_time_add(now, wait_after(dtls->repeats))
+                          ? kh_time_add(now, KH_MILLISECONDS(waits_ms[dtls->repeats]))
                           : KH_NEVER;
 }
 

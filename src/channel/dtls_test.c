@@ -131,8 +131,8 @@ static void encrypts_and_decrypts(void **state)
 
 static void repeats_a_flight_at_growing_intervals(void **state)
 {
-    static const unsigned int waits_ms[] = {150,  300,  600,  1200, 2400, 4800,
-                                            8000, 8000, 8000, 8000, 8000, 8000};
+    static const unsigned int waits_ms[] = {150,  225,  340,  500,  750,   1100,
+                                            1700, 3400, 6800, 9000, 12000, 12000};
     kh_time due = START;
     struct pair pair;
 

@@ -46,17 +46,23 @@
 #define ACK_PATIENCE KH_MILLISECONDS(ACK_DELAY_MS + 20)
 
 /* RFC 9260 16 says 1 s, 1 s, 60 s.  ICE knows the path lives and drops it when not, so we may try
- * harder: lost packets come again soon, and after an outage that ICE did not see (see repeat for
- * the others) the data flows within five seconds. */
+ * harder: lost packets come again soon, also after an outage.  That the maximum is short harms no
+ * long path, since usrsctp repeats only what is older than the RTO it has measured, whatever the
+ * limit. */
 #define RTO_INITIAL_MS 500
 #define RTO_MIN_MS 200
-#define RTO_MAX_MS 5000
-#define INIT_RTO_MAX_MS 1000
+#define RTO_MAX_MS 1000
 
-/* When nothing has moved for this long, we do usrsctp's work: its retransmission timer, once it
- * finds by the time of day that no packet is old enough, is not started again (a clock set back, or
- * a path whose round trip exceeds RTO_MAX). */
-#define STALL KH_MILLISECONDS(2 * RTO_MAX_MS)
+/* While data waits for its acknowledgement longer than this, heartbeats measure the path.  Without
+ * them losses ruin usrsctp's estimate: packets sent twice cannot be measured, those whose
+ * acknowledgement was lost seem slow, and at 30 % loss it ends up waiting for minutes. */
+#define MEASURE_EVERY KH_MILLISECONDS(300)
+#define MEASURE_SELDOM KH_SECONDS(1) /* when nothing came for SILENCE */
+#define SILENCE KH_SECONDS(3)
+
+/* When nothing was acknowledged for this long, we repeat a packet for usrsctp: a time of day set
+ * back makes it think that none is old enough. */
+#define STALL KH_SECONDS(10)
 
 /* Never give up an association by counting: its owner sees the path and decides. */
 #define RETRANSMISSIONS_MAX 0xffff
@@ -87,7 +93,9 @@ struct kh_channel_sctp {
     size_t packet_count;
 
     struct packet *latest; /* the latest handed out that wants an answer; NULL: all is answered */
-    kh_time stirred;       /* a packet came, or one that wants an answer went */
+    kh_time answered;      /* something was acknowledged, or we repeated the latest packet */
+    kh_time measured;      /* a heartbeat went, or data began to wait */
+    kh_time arrived;       /* a packet came */
 
     /* The message being put together, and a place for notifications behind it; NULL while idle. */
     uint8_t *message;
@@ -157,7 +165,7 @@ static void stack_acquire(void)
     (void)usrsctp_sysctl_set_sctp_sendspace(BUFFER_LEN);
     (void)usrsctp_sysctl_set_sctp_recvspace(BUFFER_LEN);
     (void)usrsctp_sysctl_set_sctp_default_cc_module(SCTP_CC_HSTCP);
-    (void)usrsctp_sysctl_set_sctp_init_rto_max_default(INIT_RTO_MAX_MS);
+    (void)usrsctp_sysctl_set_sctp_init_rto_max_default(RTO_MAX_MS);
     /* 512 would refuse a thousand short messages long before the buffer is full. */
     (void)usrsctp_sysctl_set_sctp_max_chunks_on_queue(16384);
     (void)usrsctp_sysctl_set_sctp_max_burst_default(16);
@@ -232,7 +240,7 @@ static bool set_options(struct kh_channel_sctp *sctp)
     struct sctp_initmsg init = {.sinit_num_ostreams = streams > STREAMS ? streams : STREAMS,
                                 .sinit_max_instreams = streams > STREAMS ? streams : STREAMS,
                                 .sinit_max_attempts = RETRANSMISSIONS_MAX,
-                                .sinit_max_init_timeo = INIT_RTO_MAX_MS};
+                                .sinit_max_init_timeo = RTO_MAX_MS};
     struct sctp_rtoinfo rto = {
         .srto_initial = RTO_INITIAL_MS, .srto_max = RTO_MAX_MS, .srto_min = RTO_MIN_MS};
     struct sctp_assocparams association = {.sasoc_asocmaxrxt = RETRANSMISSIONS_MAX};
@@ -344,10 +352,15 @@ static void look(struct kh_channel_sctp *sctp)
         uint32_t receive_len;
     } use = {0};
     socklen_t len = sizeof use;
+    size_t before = sctp->unacknowledged;
 
     if (sctp->socket != NULL &&
         usrsctp_getsockopt(sctp->socket, IPPROTO_SCTP, SCTP_GET_SNDBUF_USE_OPTION, &use, &len) == 0)
         sctp->unacknowledged = use.send_len;
+    if (sctp->unacknowledged < before || before == 0)
+        sctp->answered = sctp->now;
+    if (before == 0)
+        sctp->measured = sctp->now;
     if (sctp->state == KH_CHANNEL_SCTP_OPEN && sctp->unacknowledged == 0) {
         free(sctp->latest);
         sctp->latest = NULL;
@@ -380,7 +393,7 @@ void kh_channel_sctp_handle_packet(struct kh_channel_sctp *sctp, kh_time now, co
     }
     usrsctp_conninput(sctp, data, len, 0);
     sctp->ack_until = kh_time_add(now, ACK_PATIENCE);
-    sctp->stirred = now;
+    sctp->arrived = now;
     look(sctp);
 }
 
@@ -388,7 +401,7 @@ static void repeat_latest(struct kh_channel_sctp *sctp)
 {
     struct packet *packet = sctp->latest;
 
-    sctp->stirred = sctp->now;
+    sctp->answered = sctp->now;
     if (packet == NULL || sctp->state >= KH_CHANNEL_SCTP_CLOSED)
         return;
     sctp->latest = NULL;
@@ -411,6 +424,21 @@ static bool is_busy(const struct kh_channel_sctp *sctp)
             (sctp->unacknowledged > 0 || sctp->now < sctp->ack_until));
 }
 
+/* Sends a heartbeat if one is due; its answer brings usrsctp a round trip that is beyond doubt. */
+static void measure(struct kh_channel_sctp *sctp)
+{
+    bool silent = kh_time_since(sctp->now, sctp->arrived) >= SILENCE;
+    struct sctp_paddrparams path = {.spp_flags = SPP_HB_DEMAND};
+    struct sockaddr_conn address = address_of(sctp);
+
+    if (sctp->state != KH_CHANNEL_SCTP_OPEN || sctp->unacknowledged == 0 ||
+        kh_time_since(sctp->now, sctp->measured) < (silent ? MEASURE_SELDOM : MEASURE_EVERY))
+        return;
+    sctp->measured = sctp->now;
+    memcpy(&path.spp_address, &address, sizeof address);
+    (void)set_option(sctp, SCTP_PEER_ADDR_PARAMS, &path, sizeof path);
+}
+
 static void give_up(struct kh_channel_sctp *sctp)
 {
     if (sctp->state == KH_CHANNEL_SCTP_CONNECTING && !sctp->close_wanted)
@@ -426,7 +454,8 @@ void kh_channel_sctp_handle_timeout(struct kh_channel_sctp *sctp, kh_time now)
     look(sctp);
     if (now >= sctp->deadline)
         give_up(sctp);
-    if (is_busy(sctp) && kh_time_since(now, sctp->stirred) >= STALL)
+    measure(sctp);
+    if (sctp->unacknowledged > 0 && kh_time_since(now, sctp->answered) >= STALL)
         repeat_latest(sctp);
     if (!is_busy(sctp) && sctp->filled == 0) {
         free(sctp->message);
@@ -677,7 +706,6 @@ static void keep(struct kh_channel_sctp *sctp, struct packet *packet)
     if (packet != NULL && wants_answer(packet)) {
         free(sctp->latest);
         sctp->latest = packet;
-        sctp->stirred = sctp->now;
     } else {
         sctp->handed_out = packet;
     }
