@@ -1,5 +1,8 @@
 # A thin front for Meson.  `make` builds into build/; `make demo` and `make test` start from nothing.
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 SCENARIO ?=
 SEED ?=
 SEEDS ?= 1000
@@ -8,11 +11,12 @@ T ?=
 .PHONY: all demo test quick sim fuzz tidy format clean
 
 all: build/build.ninja
-	@ninja -C build --quiet
+	@ninja -C build --quiet | { grep -v 'no work to do' || true; }
 
 build/build.ninja:
 	@tools/install build
 	@meson setup build >/dev/null
+	@echo 'building; the first time takes about a minute' >&2
 
 demo:
 	@tools/install demo
