@@ -81,7 +81,8 @@ static void end(struct kh_channel *channel, enum state state, enum kh_channel_fa
     enter(channel, state);
     channel->failure = failure;
     channel->owes_end = true;
-    channel->owes_goodbye = true;
+    /* Who fails begins anew: to the peer a goodbye would mean that we left for good. */
+    channel->owes_goodbye = state == CLOSED;
 }
 
 static void encrypt(struct kh_channel *channel)

@@ -387,6 +387,27 @@ static void gives_up_a_goodbye_nobody_hears(void **state)
     wire_free(wire);
 }
 
+/* Who gives a channel up means to begin anew; only who leaves says goodbye. */
+static void failure_is_no_goodbye(void **state)
+{
+    struct wire *wire = wire_new(22);
+
+    (void)state;
+    wire_start(wire);
+    while (wire->end[0].opened_at == KH_NEVER)
+        wire_run(wire, KH_MILLISECONDS(1));
+    wire->cut = true;
+    wire_run(wire, KH_SECONDS(100));
+    kh_channel_start(wire->end[1].channel, wire->now); /* a new path, to this side only */
+    wire_drain(wire);
+    wire_run(wire, KH_SECONDS(90)); /* an association that never came up is given up after 180 s */
+    assert_false(wire->end[0].closed);
+    wire->cut = false;
+    wire_run(wire, KH_SECONDS(5));
+    assert_false(wire->end[1].closed);
+    wire_free(wire);
+}
+
 static void keeps_to_a_smaller_datagram(void **state)
 {
     struct wire *wire = wire_new_misled(15, 2, 600);
@@ -488,6 +509,7 @@ int main(void)
         cmocka_unit_test(closes_before_it_is_open),
         cmocka_unit_test(closes_at_once_but_not_unheard),
         cmocka_unit_test(gives_up_a_goodbye_nobody_hears),
+        cmocka_unit_test(failure_is_no_goodbye),
         cmocka_unit_test(keeps_to_a_smaller_datagram),
         cmocka_unit_test(lives_beside_many_others),
         cmocka_unit_test(takes_only_dtls),
