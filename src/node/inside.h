@@ -15,7 +15,7 @@
 #include "base/ring.h"
 #include "node/node.h"
 
-#define LOCALS_MAX 24   /* KH_NODE_ADDRS_MAX, their reflexive ones, and as many just replaced */
+#define LOCALS_MAX 32   /* KH_NODE_ADDRS_MAX, two reflexive ones, and as many just replaced */
 #define EVENTS_MAX 8    /* one step makes at most three, and they are taken before the next step */
 #define DEPARTED_MAX 16 /* goodbyes that outran the server's; it repeats no older ones */
 #define KNOWN_MAX 64    /* names remembered: as many as a room has members */
@@ -38,6 +38,15 @@ struct kh_node_mailbox {
 struct kh_node_local {
     bool in_use; /* false: going, or free once no neighbour was given it */
     struct kh_ice_candidate candidate;
+};
+
+/* See reflexive.c. */
+struct kh_node_reflexive {
+    struct kh_addr server; /* of the family we did not join by; none: it has no such address */
+    struct kh_stun_transaction transaction;
+    kh_time ask_at;
+    struct kh_addr mapped; /* where it sees us … */
+    struct kh_addr base;   /* … when we send from here */
 };
 
 /* One other member, as we know it. */
@@ -111,6 +120,7 @@ struct kh_node {
     struct kh_node_local locals[LOCALS_MAX];
     struct kh_addr mapped;      /* where the server sees us … */
     struct kh_addr mapped_base; /* … when we send from here */
+    struct kh_node_reflexive reflexive;
 
     struct kh_node_neighbour *neighbours[KH_ROOM_MEMBERS_MAX]; /* no gaps: count of them */
     size_t neighbour_count;
@@ -154,6 +164,14 @@ void kh_node_mail_clear(struct kh_node_mailbox *box);
 bool kh_node_update_locals(struct kh_node *node);
 size_t kh_node_list_hosts(const struct kh_node *node,
                           struct kh_room_candidate out[static KH_ROOM_CANDIDATES_MAX]);
+
+/* ---- reflexive.c ---- */
+/* We joined by this address of the server: is there one of the other family to ask? */
+void kh_node_reflexive_aim(struct kh_node *node, const struct kh_addr *joined);
+void kh_node_reflexive_hurry(struct kh_node *node); /* our addresses may have changed */
+void kh_node_reflexive_handle_timeout(struct kh_node *node);
+bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
+kh_time kh_node_reflexive_timeout(const struct kh_node *node);
 
 /* ---- neighbour.c ---- */
 struct kh_node_neighbour *kh_node_find_neighbour(const struct kh_node *node,

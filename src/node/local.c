@@ -34,11 +34,19 @@ static bool is_host(const struct kh_node *node, const struct kh_addr *addr)
     return false;
 }
 
+/* Is it the reflexive one of the other family (reflexive.c)? */
+static bool is_asked_for(const struct kh_node *node, const struct kh_ice_candidate *candidate)
+{
+    return candidate->kind == KH_ICE_SERVER_REFLEXIVE &&
+           kh_addr_equal(&candidate->addr, &node->reflexive.mapped) &&
+           kh_addr_equal(&candidate->base, &node->reflexive.base);
+}
+
 static bool is_wanted(const struct kh_node *node, const struct kh_ice_candidate *candidate)
 {
     if (!is_host(node, &candidate->base))
         return false;
-    if (candidate->kind == KH_ICE_HOST)
+    if (candidate->kind == KH_ICE_HOST || is_asked_for(node, candidate))
         return true;
     return kh_addr_equal(&candidate->addr, &node->mapped) &&
            kh_addr_equal(&candidate->base, &node->mapped_base);
@@ -75,6 +83,17 @@ static bool want(struct kh_node *node, const struct kh_ice_candidate *candidate)
     return true;
 }
 
+/* Seen as we are: no NAT between us and the server, so nothing to add (RFC 8445 5.1.3). */
+static void want_reflexive(struct kh_node *node, const struct kh_addr *mapped,
+                           const struct kh_addr *base)
+{
+    struct kh_ice_candidate reflexive = {
+        .kind = KH_ICE_SERVER_REFLEXIVE, .addr = *mapped, .base = *base};
+
+    if (is_host(node, base) && !kh_addr_equal(mapped, base))
+        want(node, &reflexive);
+}
+
 bool kh_node_update_locals(struct kh_node *node)
 {
     bool changed = false;
@@ -94,13 +113,8 @@ bool kh_node_update_locals(struct kh_node *node)
         if (is_usable(node, &node->addrs[i]) && want(node, &host))
             changed = true;
     }
-    /* Seen as we are: no NAT between us and the server, so nothing to add (RFC 8445 5.1.3). */
-    if (is_host(node, &node->mapped_base) && !kh_addr_equal(&node->mapped, &node->mapped_base)) {
-        struct kh_ice_candidate reflexive = {
-            .kind = KH_ICE_SERVER_REFLEXIVE, .addr = node->mapped, .base = node->mapped_base};
-
-        want(node, &reflexive);
-    }
+    want_reflexive(node, &node->mapped, &node->mapped_base);
+    want_reflexive(node, &node->reflexive.mapped, &node->reflexive.base);
     return changed;
 }
 
@@ -112,10 +126,13 @@ size_t kh_node_list_hosts(const struct kh_node *node,
     for (size_t i = 0; i < LOCALS_MAX && count < KH_ROOM_CANDIDATES_MAX; i++) {
         const struct kh_node_local *local = &node->locals[i];
 
-        /* The reflexive one is left to the server, which tells it anyway, and sooner. */
+        /* The one we joined by is left to the server, which tells it anyway, and sooner. */
         if (local->in_use && local->candidate.kind == KH_ICE_HOST)
             out[count++] =
                 (struct kh_room_candidate){KH_ROOM_CANDIDATE_HOST, local->candidate.addr};
+        else if (local->in_use && is_asked_for(node, &local->candidate))
+            out[count++] =
+                (struct kh_room_candidate){KH_ROOM_CANDIDATE_REFLEXIVE, local->candidate.addr};
     }
     return count;
 }

@@ -65,6 +65,7 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     node->log = config->log;
     node->settled = true;
     node->leave_by = KH_NEVER;
+    node->reflexive.ask_at = KH_NEVER;
     memcpy(node->servers, config->servers, sizeof node->servers);
     memcpy(node->name, config->name, sizeof node->name);
     kh_ed25519_public(&config->identity, node->identity);
@@ -110,6 +111,7 @@ static void addrs_changed(struct kh_node *node)
         return;
     node->card_due = true;
     node->probe_due = true;
+    kh_node_reflexive_hurry(node);
 }
 
 enum kh_status kh_node_add_addr(struct kh_node *node, kh_time now, const struct kh_addr *addr)
@@ -144,6 +146,7 @@ void kh_node_probe(struct kh_node *node, kh_time now)
     if (node->life != LIFE_STAYING)
         return;
     node->probe_due = true;
+    kh_node_reflexive_hurry(node);
     for (size_t i = 0; i < node->neighbour_count; i++)
         node->neighbours[i]->restart_due = true;
 }
@@ -247,7 +250,8 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
     begin_input(node, now);
     node->datagrams++;
     if (is_from_server(node, datagram) &&
-        kh_rendezvous_client_handle_datagram(node->rendezvous, now, datagram))
+        (kh_rendezvous_client_handle_datagram(node->rendezvous, now, datagram) ||
+         kh_node_reflexive_handle_datagram(node, datagram)))
         return true;
     if (offer_to_peers(node, datagram))
         return true;
@@ -262,6 +266,7 @@ void kh_node_handle_timeout(struct kh_node *node, kh_time now)
         return;
     node->room_timeout_due = true;
     node->server_timeout_due = true;
+    kh_node_reflexive_handle_timeout(node);
     for (size_t i = 0; i < node->neighbour_count; i++)
         node->neighbours[i]->timeout_due = true;
 }

@@ -66,6 +66,7 @@ static void handle_joined(struct kh_node *node, const struct kh_rendezvous_clien
     slot->event.mapped = event->mapped;
     slot->event.ticket = event->ticket;
     handle_mapped(node, event);
+    kh_node_reflexive_aim(node, &event->server);
 }
 
 /* Takes the card if it is newer than what we have and from the same person; a server may replay an
