@@ -210,8 +210,7 @@ bool sim_must_be_direct(const struct sim *sim, int a, int b)
 
     if (has_family(one, KH_FAMILY_IPV6) && has_family(two, KH_FAMILY_IPV6))
         return true; /* nothing is translated there, and any filter can be opened from inside */
-    /* Who speaks IPv6 with the server does not know its IPv4 address outside. */
-    if (has_family(one, KH_FAMILY_IPV6) || has_family(two, KH_FAMILY_IPV6))
+    if (!has_family(one, KH_FAMILY_IPV4) || !has_family(two, KH_FAMILY_IPV4))
         return false;
     while (!is_inside(sim, two->realm, ancestor))
         ancestor = realm_outside(sim, ancestor);

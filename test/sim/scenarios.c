@@ -153,6 +153,19 @@ SCENARIO(ipv6_helps_symmetric_nats)
     return talk(sim, alice, bob);
 }
 
+/* Alice may join by IPv6, but what Bob needs is where her IPv4 comes out. */
+SCENARIO(both_families_meet_ipv4_alone)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted-random"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted-random"));
+
+    sim_add_ipv6(sim, alice);
+    sim_join(sim, alice);
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    return talk(sim, alice, bob);
+}
+
 SCENARIO(symmetric_pair_talks_by_signals)
 {
     int alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
@@ -464,6 +477,7 @@ static const struct scenario scenarios[] = {
     NAMED(two_homes_of_one_provider_meet_by_its_hairpin),
     NAMED(ipv6_only_pair),
     NAMED(ipv6_helps_symmetric_nats),
+    NAMED(both_families_meet_ipv4_alone),
     NAMED(symmetric_pair_talks_by_signals),
     NAMED(lenient_symmetric_nats_do_not_storm),
     NAMED(first_words_take_three_round_trips),
