@@ -380,6 +380,24 @@ static void forged_loss_of_the_session_changes_nothing(void **state)
     assert_string_equal(bob->signals[bob->signal_count - 1], "still here");
 }
 
+/* A reader of our datagrams who can add some of his own, but take none away. */
+static void forged_loss_and_refusal_do_not_end_a_session(void **state)
+{
+    (void)state;
+    live();
+    sim_probe(&sim, alice);
+    forge(KH_RENDEZVOUS_ERROR_NO_SESSION, KH_STUN_UPDATE,
+          sim.captured[sim.captured_count - 1].data + 8);
+    sim_run(&sim, KH_MILLISECONDS(41)); /* the challenge is answered, and the join under way */
+    forge(KH_RENDEZVOUS_ERROR_SIGNATURE, KH_STUN_JOIN,
+          sim.captured[sim.captured_count - 1].data + 8);
+    sim_run(&sim, KH_SECONDS(5));
+    assert_int_equal(alice->refused, 0);
+    sim_say(&sim, alice, bob, "still here", 2);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_string_equal(bob->signals[bob->signal_count - 1], "still here");
+}
+
 static void pushes_do_not_pass_as_anything_else(void **state)
 {
     struct picture before;
@@ -417,6 +435,7 @@ int main(void)
         TEST(nonce_of_another_ip_is_worth_nothing),
         TEST(forged_refusal_loses_against_the_true_welcome),
         TEST(forged_loss_of_the_session_changes_nothing),
+        TEST(forged_loss_and_refusal_do_not_end_a_session),
         TEST(pushes_do_not_pass_as_anything_else),
     };
 

@@ -308,10 +308,10 @@ static void believe_refusal(struct kh_rendezvous_client *client, kh_time now)
         kh_rendezvous_race_start(client, now, &none);
         return;
     }
-    /* Our stay lives on under the old key: whoever said that it does not was wrong. */
-    if (code == KH_RENDEZVOUS_ERROR_CONFLICT && client->session.active)
+    /* Neither the loss of our session nor this is authentic: it lives until another takes its
+     * place, and the next update shows whether the server knows it. */
+    if (client->session.active)
         return;
-    client->session.active = false;
     kh_rendezvous_client_enter(client, KH_RENDEZVOUS_LEFT);
     kh_rendezvous_client_tell(client, KH_RENDEZVOUS_EVENT_REFUSED)->code = code;
 }
