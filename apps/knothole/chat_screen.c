@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -323,12 +324,22 @@ static void handle_key(struct kh_chat *chat, struct screen *screen, int status, 
         send_line(chat, screen);
     else if (!function && key == CONTROL('D') && screen->edit.line.len == 0)
         kh_chat_leave(chat);
+    else if (!function && key == CONTROL('D'))
+        kh_edit_press(&screen->edit, KH_EDIT_DELETE);
     else if (!function && key == CONTROL('L'))
         (void)clearok(stdscr, TRUE);
     else if (!function && key == CONTROL('['))
         skip_sequence();
     else if (!function)
         kh_edit_insert(&screen->edit, (uint32_t)key);
+}
+
+/* No key may also mean the first byte of one. */
+static bool is_gone(void)
+{
+    struct pollfd pollfd = {.fd = STDIN_FILENO};
+
+    return poll(&pollfd, 1, 0) > 0;
 }
 
 static void on_keys(uv_poll_t *poll, int uv_status, int events)
@@ -346,7 +357,7 @@ static void on_keys(uv_poll_t *poll, int uv_status, int events)
     }
     if (chat->screen == NULL)
         return;
-    if (!any) { /* readable and nothing to read: the terminal is gone */
+    if (!any && is_gone()) {
         uv_poll_stop(poll);
         kh_chat_leave(chat);
         return;
