@@ -1,0 +1,233 @@
+/* io/tcp.c - TCP connections that carry whole frames or none, and listeners for them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "io/tcp.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io/sockaddr.h"
+
+#define BACKLOG 128
+
+static int set_option(int fd, int level, int name)
+{
+    const int one = 1;
+
+    return setsockopt(fd, level, name, &one, sizeof one);
+}
+
+static bool read_name(const struct sockaddr_storage *name, struct kh_addr *out)
+{
+    if (!kh_io_sockaddr_read((const struct sockaddr *)name, out))
+        return false;
+    out->transport = KH_TCP;
+    return true;
+}
+
+static bool local_addr(int fd, struct kh_addr *out)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t len = sizeof name;
+
+    return getsockname(fd, (struct sockaddr *)&name, &len) == 0 && read_name(&name, out);
+}
+
+/* ---- listeners ---- */
+
+int kh_io_tcp_listen(const struct kh_addr *addr, struct kh_io_tcp_listener *out)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t len = kh_io_sockaddr_write(addr, &name);
+    bool ipv6 = addr->family == KH_FAMILY_IPV6;
+    int fd = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error;
+
+    if (fd < 0)
+        return errno;
+    /* Connections of the run before, which the system still remembers, are no hindrance. */
+    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+        (!ipv6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+        bind(fd, (const struct sockaddr *)&name, len) == 0 && listen(fd, BACKLOG) == 0 &&
+        local_addr(fd, &out->addr)) {
+        out->fd = fd;
+        return 0;
+    }
+    error = errno;
+    close(fd);
+    return error;
+}
+
+void kh_io_tcp_listener_close(struct kh_io_tcp_listener *listener)
+{
+    if (listener->fd >= 0)
+        close(listener->fd);
+    listener->fd = -1;
+}
+
+/* ---- connections ---- */
+
+int kh_io_tcp_accept(const struct kh_io_tcp_listener *listener, struct kh_io_tcp *out)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t len = sizeof name;
+    int fd = accept4(listener->fd, (struct sockaddr *)&name, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    *out = (struct kh_io_tcp){.fd = fd};
+    if (fd < 0)
+        return errno;
+    /* A frame is a whole thought: never wait for more to send with it. */
+    (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+    if (read_name(&name, &out->remote) && local_addr(fd, &out->local))
+        return 0;
+    kh_io_tcp_close(out);
+    return ECONNABORTED;
+}
+
+int kh_io_tcp_connect(const struct kh_addr *to, struct kh_io_tcp *out)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t len = kh_io_sockaddr_write(to, &name);
+    int fd = socket(to->family == KH_FAMILY_IPV6 ? AF_INET6 : AF_INET,
+                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error;
+
+    *out = (struct kh_io_tcp){.fd = fd, .remote = *to, .is_connecting = true};
+    out->remote.transport = KH_TCP;
+    if (fd < 0)
+        return errno;
+    (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+    if ((connect(fd, (const struct sockaddr *)&name, len) == 0 || errno == EINPROGRESS) &&
+        local_addr(fd, &out->local))
+        return 0;
+    error = errno;
+    kh_io_tcp_close(out);
+    return error;
+}
+
+static void drop_queue(struct kh_io_tcp *tcp)
+{
+    free(tcp->queue);
+    tcp->queue = NULL;
+    tcp->queue_at = 0;
+    tcp->queue_end = 0;
+}
+
+void kh_io_tcp_close(struct kh_io_tcp *tcp)
+{
+    drop_queue(tcp);
+    if (tcp->fd >= 0)
+        close(tcp->fd);
+    tcp->fd = -1;
+}
+
+static bool is_for_now(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *len)
+{
+    ssize_t got = recv(tcp->fd, data, max, 0);
+
+    assert(max > 0);
+    *len = got > 0 ? (size_t)got : 0;
+    if (got > 0)
+        return 0;
+    if (got == 0)
+        return EPIPE;
+    return is_for_now(errno) ? EAGAIN : errno;
+}
+
+/* ---- sending ---- */
+
+/* Returns how much the system took now; nothing as well if the connection is dead, of which the
+ * next receive or flush tells. */
+static size_t send_now(const struct kh_io_tcp *tcp, const uint8_t *data, size_t len)
+{
+    ssize_t sent = tcp->is_connecting ? 0 : send(tcp->fd, data, len, MSG_NOSIGNAL);
+
+    return sent > 0 ? (size_t)sent : 0;
+}
+
+static bool make_room(struct kh_io_tcp *tcp, size_t len)
+{
+    if (tcp->queue == NULL)
+        tcp->queue = malloc(KH_IO_TCP_QUEUE_MAX);
+    if (tcp->queue == NULL || tcp->queue_end - tcp->queue_at + len > KH_IO_TCP_QUEUE_MAX)
+        return false;
+    if (tcp->queue_end + len > KH_IO_TCP_QUEUE_MAX) {
+        memmove(tcp->queue, tcp->queue + tcp->queue_at, tcp->queue_end - tcp->queue_at);
+        tcp->queue_end -= tcp->queue_at;
+        tcp->queue_at = 0;
+    }
+    return true;
+}
+
+static void put(struct kh_io_tcp *tcp, const uint8_t *data, size_t len)
+{
+    memcpy(tcp->queue + tcp->queue_end, data, len);
+    tcp->queue_end += len;
+}
+
+bool kh_io_tcp_send(struct kh_io_tcp *tcp, const uint8_t *frame, size_t len, size_t padding)
+{
+    static const uint8_t zeros[KH_IO_TCP_PADDING_MAX];
+    size_t sent = tcp->queue_at == tcp->queue_end ? send_now(tcp, frame, len) : 0;
+
+    assert(padding <= sizeof zeros);
+    if (sent == len && padding == 0)
+        return true;
+    if (!make_room(tcp, len + padding)) {
+        tcp->dropped_full++;
+        /* Out of memory in the middle of a frame, whose rest must follow: nothing more can. */
+        if (sent > 0)
+            (void)shutdown(tcp->fd, SHUT_RDWR);
+        return false;
+    }
+    put(tcp, frame + sent, len - sent);
+    put(tcp, zeros, padding);
+    if (sent == len)
+        (void)kh_io_tcp_flush(tcp);
+    return true;
+}
+
+bool kh_io_tcp_is_waiting(const struct kh_io_tcp *tcp)
+{
+    return tcp->is_connecting || tcp->queue_at < tcp->queue_end;
+}
+
+static int finish_connect(struct kh_io_tcp *tcp)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+
+    if (getsockopt(tcp->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        return errno;
+    tcp->is_connecting = error != 0;
+    return error;
+}
+
+int kh_io_tcp_flush(struct kh_io_tcp *tcp)
+{
+    int error = tcp->is_connecting ? finish_connect(tcp) : 0;
+
+    while (error == 0 && tcp->queue_at < tcp->queue_end) {
+        ssize_t sent =
+            send(tcp->fd, tcp->queue + tcp->queue_at, tcp->queue_end - tcp->queue_at, MSG_NOSIGNAL);
+
+        if (sent < 0)
+            return is_for_now(errno) ? 0 : errno;
+        tcp->queue_at += (size_t)sent;
+    }
+    if (error == 0)
+        drop_queue(tcp);
+    return error;
+}

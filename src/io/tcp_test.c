@@ -1,0 +1,164 @@
+/* io/tcp_test.c - connections to ourselves: addresses, order, full queues, every way to end.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "io/tcp.h"
+
+static struct kh_io_tcp_listener listener;
+static struct kh_io_tcp ours;
+static struct kh_io_tcp theirs;
+
+static bool becomes(int fd, short events)
+{
+    struct pollfd pollfd = {.fd = fd, .events = events};
+
+    return poll(&pollfd, 1, 2000) == 1;
+}
+
+static int open_pair(void **state)
+{
+    const struct kh_addr loopback = kh_addr_ipv4(127, 0, 0, 1, 0);
+
+    (void)state;
+    assert_int_equal(kh_io_tcp_listen(&loopback, &listener), 0);
+    assert_int_equal(kh_io_tcp_connect(&listener.addr, &ours), 0);
+    assert_true(becomes(listener.fd, POLLIN));
+    assert_int_equal(kh_io_tcp_accept(&listener, &theirs), 0);
+    return 0;
+}
+
+static int close_pair(void **state)
+{
+    (void)state;
+    kh_io_tcp_close(&ours);
+    kh_io_tcp_close(&theirs);
+    kh_io_tcp_listener_close(&listener);
+    return 0;
+}
+
+/* Receives exactly len bytes. */
+static void receive(struct kh_io_tcp *tcp, uint8_t *out, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        size_t got = 0;
+
+        assert_true(becomes(tcp->fd, POLLIN));
+        assert_int_equal(kh_io_tcp_receive(tcp, out + at, len - at, &got), 0);
+        at += got;
+    }
+}
+
+static void both_ends_know_both_addresses(void **state)
+{
+    (void)state;
+    assert_int_equal(listener.addr.transport, KH_TCP);
+    assert_int_not_equal(listener.addr.port, 0);
+    assert_true(kh_addr_equal(&ours.remote, &listener.addr));
+    assert_true(kh_addr_equal(&theirs.local, &listener.addr));
+    assert_true(kh_addr_equal(&theirs.remote, &ours.local));
+    assert_int_equal(ours.local.transport, KH_TCP);
+}
+
+static void frames_sent_while_connecting_follow(void **state)
+{
+    uint8_t data[11];
+
+    (void)state;
+    assert_true(kh_io_tcp_send(&ours, (const uint8_t *)"knock", 5, 0));
+    assert_true(kh_io_tcp_send(&ours, (const uint8_t *)"who", 3, 3));
+    assert_true(kh_io_tcp_is_waiting(&ours));
+    assert_true(becomes(ours.fd, POLLOUT));
+    assert_int_equal(kh_io_tcp_flush(&ours), 0);
+    assert_false(kh_io_tcp_is_waiting(&ours));
+    assert_null(ours.queue);
+    receive(&theirs, data, sizeof data);
+    assert_memory_equal(data, "knockwho\0\0\0", sizeof data);
+    assert_true(kh_io_tcp_send(&theirs, (const uint8_t *)"there", 5, 3));
+    assert_null(theirs.queue);
+    receive(&ours, data, 8);
+    assert_memory_equal(data, "there\0\0\0", 8);
+}
+
+/* A peer that reads nothing loses whole frames; what was taken arrives uncut and in order. */
+static void full_queue_drops_whole_frames(void **state)
+{
+    static uint8_t frame[1000];
+    uint32_t taken = 0;
+
+    (void)state;
+    for (uint32_t i = 0; theirs.dropped_full < 3; i++) {
+        memset(frame, (int)(taken & 0xFF), sizeof frame);
+        taken += kh_io_tcp_send(&theirs, frame, sizeof frame, 0) ? 1 : 0;
+        assert_true(i < 100000);
+    }
+    assert_true(theirs.queue_end - theirs.queue_at <= KH_IO_TCP_QUEUE_MAX);
+    for (uint32_t i = 0; i < taken; i++) {
+        uint8_t expected[sizeof frame];
+
+        memset(expected, (int)(i & 0xFF), sizeof expected);
+        assert_int_equal(kh_io_tcp_flush(&theirs), 0);
+        receive(&ours, frame, sizeof frame);
+        assert_memory_equal(frame, expected, sizeof frame);
+    }
+    assert_null(theirs.queue);
+}
+
+static void ends_are_told(void **state)
+{
+    uint8_t data[4];
+    size_t len;
+
+    (void)state;
+    assert_int_equal(kh_io_tcp_receive(&theirs, data, sizeof data, &len), EAGAIN);
+    kh_io_tcp_close(&ours);
+    assert_true(becomes(theirs.fd, POLLIN));
+    assert_int_equal(kh_io_tcp_receive(&theirs, data, sizeof data, &len), EPIPE);
+    assert_int_equal(len, 0);
+}
+
+static void refusals_are_told(void **state)
+{
+    struct kh_io_tcp third;
+    struct kh_io_tcp nobody;
+
+    (void)state;
+    assert_int_equal(kh_io_tcp_accept(&listener, &nobody), EAGAIN);
+    kh_io_tcp_listener_close(&listener);
+    assert_int_equal(kh_io_tcp_connect(&theirs.local, &third), 0);
+    assert_true(becomes(third.fd, POLLOUT));
+    assert_int_equal(kh_io_tcp_flush(&third), ECONNREFUSED);
+    kh_io_tcp_close(&third);
+}
+
+static void taken_port_is_told(void **state)
+{
+    struct kh_io_tcp_listener second;
+
+    (void)state;
+    assert_int_equal(kh_io_tcp_listen(&listener.addr, &second), EADDRINUSE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(both_ends_know_both_addresses, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(frames_sent_while_connecting_follow, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(full_queue_drops_whole_frames, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(ends_are_told, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(refusals_are_told, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(taken_port_is_told, open_pair, close_pair),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
