@@ -31,8 +31,9 @@
 #define KH_ROOM_ACK_PAUSE KH_MILLISECONDS(100) /* between two signals that only acknowledge */
 
 /* An early signal answers for what it carried, for members that appear this soon after it, and for
- * this long: the time its way by the server and back may take. */
-#define KH_ROOM_EARLY_FRESH KH_SECONDS(2)
+ * this long: the time its way by the server and back may take.  Those who were there before us are
+ * told of with the answer to the join; who appears later came later, and would wait in vain. */
+#define KH_ROOM_EARLY_FRESH KH_MILLISECONDS(400)
 #define KH_ROOM_EARLY_PATIENCE KH_MILLISECONDS(250)
 
 #define KH_ROOM_PENNED_MAX 8 /* signals of members not yet added; a burst of newcomers */
