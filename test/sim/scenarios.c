@@ -253,6 +253,21 @@ SCENARIO(words_before_anyone_is_there_arrive)
     return true;
 }
 
+SCENARIO(words_said_before_joining_wait_for_nobody)
+{
+    int alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted"));
+    int bob = sim_add_member(sim, "bob", sim_add_site(sim, "port-restricted"));
+
+    sim_say(sim, alice);
+    sim_join(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_heard, KH_SECONDS(2)));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->first_heard_at) <=
+          3 * SERVER_ROUND_TRIP);
+    return sim_run_until(sim, sim_all_delivered, KH_SECONDS(2));
+}
+
 SCENARIO(three_in_three_sites)
 {
     static const char *const names[] = {"alice", "bob", "carol"};
@@ -483,6 +498,7 @@ static const struct scenario scenarios[] = {
     NAMED(first_words_take_three_round_trips),
     NAMED(first_words_with_a_ticket_take_two_round_trips),
     NAMED(words_before_anyone_is_there_arrive),
+    NAMED(words_said_before_joining_wait_for_nobody),
     NAMED(three_in_three_sites),
     NAMED(late_member_hears_what_was_said),
     NAMED(thirty_percent_loss_loses_nothing),
