@@ -71,6 +71,21 @@ void kh_node_drop_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
     kh_node_mail_clear(&neighbour->mail);
 }
 
+/* Says who is here, and if the name was someone else's so far. */
+static void introduce(struct kh_node *node, const struct kh_node_neighbour *neighbour)
+{
+    struct kh_node_slot *slot;
+
+    kh_node_emit(node, KH_NODE_EVENT_MEMBER, neighbour);
+    if (!kh_node_pin_name(node, neighbour->card.name, neighbour->card.identity))
+        return;
+    slot = kh_node_emit(node, KH_NODE_EVENT_WARNING, neighbour);
+    slot->event.code = "name-changed-key";
+    snprintf(slot->text, sizeof slot->text,
+             "the name %s comes with another key than before: this may be someone else",
+             neighbour->card.name);
+}
+
 void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour,
                        const struct kh_room_card *card)
 {
@@ -84,7 +99,7 @@ void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour
     neighbour->given.remotes = 0; /* what is given twice changes nothing */
     neighbour->card = *card;
     if (renamed && neighbour->room.present)
-        kh_node_emit(node, KH_NODE_EVENT_MEMBER, neighbour);
+        introduce(node, neighbour);
 }
 
 bool kh_node_is_talking(const struct kh_node_neighbour *neighbour)
@@ -95,16 +110,6 @@ bool kh_node_is_talking(const struct kh_node_neighbour *neighbour)
 
 /* ---- the room's view ---- */
 
-static void warn_of_name(struct kh_node *node, const struct kh_node_neighbour *neighbour)
-{
-    struct kh_node_slot *slot = kh_node_emit(node, KH_NODE_EVENT_WARNING, neighbour);
-
-    slot->event.code = "name-changed-key";
-    snprintf(slot->text, sizeof slot->text,
-             "the name %s comes with another key than before: this may be someone else",
-             neighbour->card.name);
-}
-
 static void enter_room(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     if (kh_room_add_member(node->room, node->now, &neighbour->id, neighbour->card.identity) !=
@@ -114,9 +119,7 @@ static void enter_room(struct kh_node *node, struct kh_node_neighbour *neighbour
         return;
     }
     neighbour->room.present = true;
-    kh_node_emit(node, KH_NODE_EVENT_MEMBER, neighbour);
-    if (kh_node_pin_name(node, neighbour->card.name, neighbour->card.identity))
-        warn_of_name(node, neighbour);
+    introduce(node, neighbour);
 }
 
 static void leave_room(struct kh_node *node, struct kh_node_neighbour *neighbour)

@@ -376,6 +376,45 @@ static void an_old_card_does_not_replace_a_new_one(void **state)
     world_free(world);
 }
 
+/* Gives Mallory another name, with the same identity in the same stay. */
+static void rename_mallory(struct mallory *mallory, const struct world *world, const char *name)
+{
+    struct kh_node_config node = world_config(world, name, 9);
+    struct kh_room_config room = {
+        .identity = node.identity, .seed = {79}, .member = {.bytes = {0x55}}};
+
+    memcpy(room.secret, node.secret, sizeof room.secret);
+    memcpy(room.name, name, strlen(name) + 1);
+    kh_room_free(mallory->room);
+    assert_int_equal(kh_room_new(&mallory->room, &room), KH_OK);
+    mallory->card.revision++;
+}
+
+static void who_takes_a_known_name_later_is_a_warning_too(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    uint8_t card[KH_ROOM_CARD_MAX];
+    struct mallory mallory;
+
+    (void)state;
+    make_mallory(world, &mallory, 0x55);
+    kh_rendezvous_client_join(mallory.client, world->cable.now, seal(&mallory, card),
+                              (struct kh_span){NULL, 0});
+    drain_mallory(world, &mallory);
+    run_mallory(world, &mallory, KH_SECONDS(1));
+    assert_int_equal(alice->count[KH_NODE_EVENT_WARNING], 0);
+    rename_mallory(&mallory, world, "Bob");
+    kh_rendezvous_client_set_card(mallory.client, world->cable.now, seal(&mallory, card));
+    drain_mallory(world, &mallory);
+    run_mallory(world, &mallory, KH_SECONDS(1));
+    assert_int_equal(alice->count[KH_NODE_EVENT_MEMBER], 3);
+    assert_int_equal(alice->count[KH_NODE_EVENT_WARNING], 1);
+    assert_string_equal(alice->code, "name-changed-key");
+    free_mallory(&mallory);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +431,7 @@ int main(void)
         cmocka_unit_test(a_known_name_with_another_key_is_a_warning),
         cmocka_unit_test(a_card_that_was_sealed_for_another_is_refused),
         cmocka_unit_test(an_old_card_does_not_replace_a_new_one),
+        cmocka_unit_test(who_takes_a_known_name_later_is_a_warning_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
