@@ -202,8 +202,19 @@ static void signal_members(struct kh_rendezvous_registry *registry,
     kh_rendezvous_fanout_start(registry, member, has_target ? &target : NULL, sealed);
 }
 
-/* Every signal is paid for with a moment of the sender's time; being ahead of the clock by more
- * than the burst means too many.  Silence makes the client repeat it later. */
+/* Is the whole room told of it?  That one leaves, it hears only once. */
+static bool tells_others(const struct kh_rendezvous_request *request,
+                         const struct kh_rendezvous_member *member)
+{
+    struct kh_stun_attribute sealed;
+
+    return request->message->method != KH_STUN_LEAVE &&
+           (kh_stun_find(request->message, KH_STUN_SEALED, &sealed) ||
+            !kh_addr_equal(&member->public, &request->datagram->from));
+}
+
+/* Whatever the others are told is paid for with a moment of the sender's time; being ahead of the
+ * clock by more than the burst means too much.  Silence makes the client repeat it later. */
 static bool is_over_limit(struct kh_rendezvous_registry *registry,
                           struct kh_rendezvous_member *member)
 {
@@ -275,7 +286,7 @@ static void handle_fresh(struct kh_rendezvous_registry *registry,
                                    &member->keys.to_client);
         return;
     }
-    if (request->message->method == KH_STUN_SIGNAL && is_over_limit(registry, member))
+    if (tells_others(request, member) && is_over_limit(registry, member))
         return;
     kh_rendezvous_window_take(&member->window, sequence);
     /* What was overtaken must not move the member back to where it was. */

@@ -386,6 +386,31 @@ static void flood_of_signals_is_limited_but_arrives(void **state)
     assert_int_equal(alice->lost, 0);
 }
 
+/* Everyone in the room is told of each card: they cost as much as signals. */
+static void flood_of_cards_is_limited_but_the_last_one_arrives(void **state)
+{
+    struct sim_host *alice, *bob;
+    char card[8] = "a00";
+
+    (void)state;
+    sim_stop_server(&sim);
+    sim.registry_config.signals_per_second = 2; /* a burst of 8 */
+    sim_start_server(&sim, 9);
+    alice = sim_add(&sim, NULL);
+    bob = sim_add(&sim, NULL);
+    sim_join(&sim, alice, "a", NULL);
+    sim_join(&sim, bob, "b", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    for (int i = 0; i < 40; i++) {
+        snprintf(card, sizeof card, "a%02d", i);
+        sim_card(&sim, alice, card);
+        sim_run(&sim, KH_MILLISECONDS(10));
+    }
+    assert_int_equal(sim_stats(&sim).updates, 8);
+    sim_run(&sim, KH_SECONDS(15));
+    assert_true(sim_sees(bob, alice, "a39"));
+}
+
 static void equal_seeds_give_equal_runs(void **state)
 {
     uint64_t sent[2];
@@ -428,6 +453,7 @@ int main(void)
         TEST(full_room_refuses_the_next),
         TEST(full_server_refuses_the_next),
         TEST(flood_of_signals_is_limited_but_arrives),
+        TEST(flood_of_cards_is_limited_but_the_last_one_arrives),
         TEST(equal_seeds_give_equal_runs),
     };
 
