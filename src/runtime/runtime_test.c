@@ -148,6 +148,49 @@ static void names_are_pinned_to_keys(void **unused)
     assert_int_equal(kh_runtime_state_pin(&state, "Alice", alice), KH_RUNTIME_PIN_KNOWN);
 }
 
+/* A member can invent names without end: the file does not grow without end, and what is in it
+ * stays good. */
+static void flood_of_names_fills_the_file_only_so_far(void **unused)
+{
+    const uint8_t alice[KH_KEY_LEN] = {1};
+    const uint8_t mallory[KH_KEY_LEN] = {2};
+    char path[PATH_MAX];
+    char line[66 + 1000];
+    struct stat info;
+    off_t before;
+    FILE *file;
+
+    (void)unused;
+    assert_int_equal(kh_runtime_state_pin(&state, "Alice", alice), KH_RUNTIME_PIN_NEW);
+    (void)snprintf(path, sizeof path, "%s/names", state.dir);
+    memset(line, 'x', sizeof line);
+    line[sizeof line - 1] = '\n';
+    file = fopen(path, "a");
+    assert_non_null(file);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(fwrite(line, sizeof line, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(kh_runtime_state_pin(&state, "Bob", mallory), KH_RUNTIME_PIN_NEW);
+    assert_int_equal(kh_runtime_state_pin(&state, "Alice", mallory), KH_RUNTIME_PIN_CHANGED);
+    assert_int_equal(kh_runtime_state_pin(&state, "Alice", alice), KH_RUNTIME_PIN_KNOWN);
+    before = info.st_size;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, before);
+}
+
+static void line_cut_short_spoils_no_other(void **unused)
+{
+    const uint8_t alice[KH_KEY_LEN] = {1};
+    const uint8_t mallory[KH_KEY_LEN] = {2};
+
+    (void)unused;
+    write_state("names", "0123456789abcdef"); /* the machine stopped in the middle */
+    assert_int_equal(kh_runtime_state_pin(&state, "Alice", alice), KH_RUNTIME_PIN_NEW);
+    assert_int_equal(kh_runtime_state_pin(&state, "Alice", alice), KH_RUNTIME_PIN_KNOWN);
+    assert_int_equal(kh_runtime_state_pin(&state, "Alice", mallory), KH_RUNTIME_PIN_CHANGED);
+}
+
 static void digits_do_not_depend_on_the_side(void **unused)
 {
     const uint8_t a[KH_KEY_LEN] = {1};
@@ -324,6 +367,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(state_needs_a_directory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tickets_survive_and_damage_is_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_are_pinned_to_keys, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(flood_of_names_fills_the_file_only_so_far, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(line_cut_short_spoils_no_other, set_up, tear_down),
         cmocka_unit_test(digits_do_not_depend_on_the_side),
         cmocka_unit_test(queue_keeps_texts_of_events),
         cmocka_unit_test(no_family_crowds_out_the_other),

@@ -16,7 +16,7 @@
 
 #include "base/text.h"
 
-#define NAMES_FILE_MAX (1 << 20) /* ten thousand names; what lies beyond counts as unseen */
+#define NAMES_FILE_MAX (1 << 20) /* ten thousand names; later ones are not kept */
 #define IDENTITY_FORMAT "knothole identity 1\nseed %s\npublic %s\n"
 #define IDENTITY_FILE_LEN (20 + 5 + 64 + 1 + 7 + 64 + 1)
 
@@ -278,16 +278,18 @@ enum kh_runtime_pin kh_runtime_state_pin(const struct kh_runtime_state *state, c
                                          const uint8_t identity[static KH_KEY_LEN])
 {
     struct path path = path_of(state, "names", "");
-    char line[KH_HEX_SIZE(KH_KEY_LEN) + KH_RUNTIME_NAME_MAX + 3];
+    char key[KH_HEX_SIZE(KH_KEY_LEN)];
+    char separate[KH_HEX_SIZE(KH_KEY_LEN) + KH_RUNTIME_NAME_MAX + 4];
+    const char *line = separate + 1;
     size_t len;
+    ssize_t text_len = 0;
     char *text = malloc(NAMES_FILE_MAX);
     enum kh_runtime_pin pin = KH_RUNTIME_PIN_NEW;
 
-    kh_hex_write(identity, KH_KEY_LEN, line);
-    (void)snprintf(line + KH_HEX_SIZE(KH_KEY_LEN) - 1, sizeof line - KH_HEX_SIZE(KH_KEY_LEN) + 1,
-                   " %s\n", name);
+    (void)snprintf(separate, sizeof separate, "\n%s %s\n", kh_hex_write(identity, KH_KEY_LEN, key),
+                   name);
     len = strlen(line);
-    if (text != NULL && read_file(path.text, text, NAMES_FILE_MAX) >= 0) {
+    if (text != NULL && (text_len = read_file(path.text, text, NAMES_FILE_MAX)) >= 0) {
         for (char *at = text; pin != KH_RUNTIME_PIN_KNOWN && strchr(at, '\n') != NULL;
              at = strchr(at, '\n') + 1) {
             if (strncmp(at, line, len) == 0)
@@ -296,8 +298,10 @@ enum kh_runtime_pin kh_runtime_state_pin(const struct kh_runtime_state *state, c
                 pin = KH_RUNTIME_PIN_CHANGED;
         }
     }
-    if (pin == KH_RUNTIME_PIN_NEW)
-        remember(&path, line);
+    /* A line that was cut short must not swallow this one.  A full file stays as it is: else every
+     * name that somebody invents would make it longer. */
+    if (pin == KH_RUNTIME_PIN_NEW && text_len < NAMES_FILE_MAX - 1)
+        remember(&path, text_len > 0 && text[text_len - 1] != '\n' ? separate : line);
     free(text);
     return pin;
 }
