@@ -16,7 +16,7 @@ const char kh_knotholed_help[] =
     "Helps members of rooms find each other, answers STUN Binding requests, and HI! to Hi!.\n"
     "It never learns what they say: rooms are sealed between their members.\n"
     "\n"
-    "  --listen ADDR:PORT   serve UDP here; may be repeated; port 0 lets the system choose\n"
+    "  --listen ADDR:PORT   serve UDP and TCP here; may be repeated; port 0: the system chooses\n"
     "                       (default: [::]:3478 and 0.0.0.0:3478)\n"
     "  --log-level LEVEL    error, warn, info or debug, on stderr (default: warn)\n"
     "  --verbose, -v        the same as --log-level info; twice: debug\n"

@@ -16,14 +16,17 @@
 #include "hub/hub.h"
 #include "io/clock.h"
 #include "io/entropy.h"
+#include "tcp.h"
 
 #define ROUNDS_MAX                                                                                 \
     8 /* batches taken from one socket before the others and the timers get a turn                 \
        */
 #define DRAIN_ROUNDS_MAX 64 /* batches of each socket still answered after the signal to end */
+#define SAME_PORT_TRIES 16  /* until a port is free for TCP and UDP */
 
 struct server {
     struct kh_io_udp_set udp;
+    struct kh_knotholed_tcp *tcp;
     struct kh_hub *hub;
     int signals; /* signalfd */
     bool ending;
@@ -44,11 +47,33 @@ static bool may_skip(const struct kh_knotholed_options *options, const struct kh
            (error == EAFNOSUPPORT || error == EADDRNOTAVAIL);
 }
 
+/* Both transports on one port number; where the system chooses it, TCP's choice counts. */
+static int open_both(struct server *server, const struct kh_addr *addr)
+{
+    int error = 0;
+
+    for (int i = 0; i < SAME_PORT_TRIES; i++) {
+        struct kh_addr bound;
+
+        error = kh_knotholed_tcp_listen(server->tcp, addr, &bound);
+        if (error != 0)
+            return error;
+        bound.transport = KH_UDP;
+        error = kh_io_udp_set_open(&server->udp, &bound);
+        if (error == 0)
+            return 0;
+        kh_knotholed_tcp_unlisten(server->tcp);
+        if (error != EADDRINUSE || addr->port != 0)
+            return error;
+    }
+    return error;
+}
+
 static bool open_sockets(struct server *server, const struct kh_knotholed_options *options)
 {
     for (size_t i = 0; i < options->listen_count; i++) {
         const struct kh_addr *addr = &options->listen[i];
-        int error = kh_io_udp_set_open(&server->udp, addr);
+        int error = open_both(server, addr);
         char text[KH_ADDR_TEXT_MAX];
 
         if (error == 0 || may_skip(options, addr, error))
@@ -102,6 +127,18 @@ static void say_ready(const struct server *server)
     (void)fprintf(stderr, "\n");
 }
 
+static void print_tcp_stats(const struct server *server)
+{
+    struct kh_knotholed_tcp_stats stats = kh_knotholed_tcp_stats(server->tcp);
+
+    (void)fprintf(stderr,
+                  "knotholed: tcp-connections=%zu accepted=%" PRIu64 " refused=%" PRIu64
+                  " broken=%" PRIu64 " idle=%" PRIu64 " frames=%" PRIu64 " full=%" PRIu64
+                  " gone=%" PRIu64 "\n",
+                  stats.connections, stats.accepted, stats.refused, stats.broken, stats.idle,
+                  stats.frames, stats.dropped_full, stats.dropped_gone);
+}
+
 static void print_stats(const struct server *server)
 {
     struct kh_hub_stats stats = kh_hub_stats(server->hub);
@@ -124,14 +161,19 @@ static void print_stats(const struct server *server)
         registry->dropped_replayed, registry->dropped_limited,
         stats.dropped_outbox_full + registry->dropped_outbox_full,
         server->udp.send_refused + server->udp.send_homeless);
+    print_tcp_stats(server);
 }
 
-static void drain(struct server *server)
+static void drain(struct server *server, kh_time now)
 {
     struct kh_datagram out;
 
-    while (kh_hub_next_transmit(server->hub, &out))
-        kh_io_udp_set_send(&server->udp, &out);
+    while (kh_hub_next_transmit(server->hub, &out)) {
+        if (out.to.transport == KH_UDP)
+            kh_io_udp_set_send(&server->udp, &out);
+        else
+            kh_knotholed_tcp_send(server->tcp, now, &out);
+    }
 }
 
 /* Handles what waits in one socket, at most `rounds` batches of it. */
@@ -148,10 +190,35 @@ static void handle_socket(struct server *server, size_t socket, int rounds)
 
             kh_io_udp_set_received(&server->udp, i, &in);
             kh_hub_handle_datagram(server->hub, now, &in);
-            drain(server);
+            drain(server, now);
         }
         kh_io_udp_set_flush(&server->udp);
     }
+}
+
+static void handle_tcp(struct server *server)
+{
+    kh_time now = kh_io_clock_now();
+    struct kh_datagram in;
+
+    kh_knotholed_tcp_wake(server->tcp, now);
+    while (kh_knotholed_tcp_next(server->tcp, now, &in)) {
+        kh_hub_handle_datagram(server->hub, now, &in);
+        drain(server, now);
+    }
+    kh_io_udp_set_flush(&server->udp);
+}
+
+static void handle_timeouts(struct server *server)
+{
+    kh_time now = kh_io_clock_now();
+
+    if (kh_hub_timeout(server->hub) <= now) {
+        kh_hub_handle_timeout(server->hub, now);
+        drain(server, now);
+        kh_io_udp_set_flush(&server->udp);
+    }
+    kh_knotholed_tcp_handle_timeout(server->tcp, now);
 }
 
 static void handle_signals(struct server *server)
@@ -178,22 +245,23 @@ static int wait_ms(kh_time until)
 
 static void step(struct server *server)
 {
-    struct pollfd polls[KH_IO_SOCKETS_MAX + 1] = {{.fd = server->signals, .events = POLLIN}};
-    nfds_t count = 1;
+    struct pollfd polls[KH_IO_SOCKETS_MAX + 2] = {
+        {.fd = server->signals, .events = POLLIN},
+        {.fd = kh_knotholed_tcp_fd(server->tcp), .events = POLLIN}};
+    kh_time until = kh_time_min(kh_hub_timeout(server->hub), kh_knotholed_tcp_timeout(server->tcp));
+    nfds_t count = 2;
 
     for (size_t i = 0; i < server->udp.count; i++)
         polls[count++] = (struct pollfd){.fd = server->udp.sockets[i].fd, .events = POLLIN};
-    if (poll(polls, count, wait_ms(kh_hub_timeout(server->hub))) < 0)
+    if (poll(polls, count, wait_ms(until)) < 0)
         return;
     for (size_t i = 0; i < server->udp.count; i++) {
-        if (polls[i + 1].revents != 0)
+        if (polls[i + 2].revents != 0)
             handle_socket(server, i, ROUNDS_MAX);
     }
-    if (kh_hub_timeout(server->hub) <= kh_io_clock_now()) {
-        kh_hub_handle_timeout(server->hub, kh_io_clock_now());
-        drain(server);
-        kh_io_udp_set_flush(&server->udp);
-    }
+    if (polls[1].revents != 0)
+        handle_tcp(server);
+    handle_timeouts(server);
     if (polls[0].revents != 0)
         handle_signals(server);
 }
@@ -203,9 +271,10 @@ int kh_knotholed_serve(const struct kh_knotholed_options *options)
     struct server server = {.signals = -1};
     int code = 1;
 
-    if (!kh_io_udp_set_init(&server.udp)) {
+    server.tcp = kh_knotholed_tcp_new();
+    if (!kh_io_udp_set_init(&server.udp) || server.tcp == NULL) {
         (void)fprintf(stderr, "knotholed: out of memory\n");
-        return 1;
+        goto out;
     }
     if (!open_sockets(&server, options) || !open_signals(&server) || !open_hub(&server, options))
         goto out;
@@ -214,12 +283,15 @@ int kh_knotholed_serve(const struct kh_knotholed_options *options)
         step(&server);
     for (size_t i = 0; i < server.udp.count; i++)
         handle_socket(&server, i, DRAIN_ROUNDS_MAX);
+    for (int round = 0; round < DRAIN_ROUNDS_MAX; round++)
+        handle_tcp(&server);
     if (options->log_level >= KH_LOG_INFO)
         print_stats(&server);
     code = 0;
 
 out:
     kh_hub_free(server.hub);
+    kh_knotholed_tcp_free(server.tcp);
     if (server.signals >= 0)
         close(server.signals);
     kh_io_udp_set_fini(&server.udp);

@@ -149,6 +149,46 @@ class Loopback(unittest.TestCase):
                               capture_output=True, timeout=PATIENCE)
         self.assertEqual(done.stdout, b"HI!")
 
+    def connect(self):
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        self.addCleanup(sock.close)
+        return sock, sock.makefile("rb")
+
+    def test_server_answers_over_tcp(self):
+        self.serve()
+        sock, stream = self.connect()
+        binding = bytes.fromhex("000100002112a442") + b"abcdefghijkl"
+        sock.sendall(b"Hi!\r\n" + binding + binding[:7])
+        self.assertEqual(stream.read(5), b"HI!\r\n")
+        port = sock.getsockname()[1] ^ 0x2112
+        mapped = bytes.fromhex("00200008") + b"\0\1" + port.to_bytes(2, "big") + \
+            bytes.fromhex("5e12a443")
+        answer = bytes.fromhex("0101000c2112a442") + b"abcdefghijkl" + mapped
+        self.assertEqual(stream.read(len(answer)), answer)
+        self.server.popen.send_signal(signal.SIGUSR1)
+        self.server.error_line(r"tcp-connections=1 accepted=1 .* frames=2 ")
+        sock.sendall(binding[7:] + b"no message")
+        self.assertEqual(stream.read(), answer)
+
+    @unittest.skipUnless(shutil.which("nc"), "nc is not installed")
+    def test_server_greets_nc_over_tcp(self):
+        self.serve()
+        done = subprocess.run(["nc", "-w1", "127.0.0.1", str(self.port)], input=b"Hi!\n",
+                              capture_output=True, timeout=PATIENCE)
+        self.assertEqual(done.stdout, b"HI!\n")
+
+    def test_server_answers_tcp_before_it_ends(self):
+        self.serve()
+        sock, stream = self.connect()
+        sock.sendall(b"Hi!")
+        self.assertEqual(stream.read(3), b"HI!")
+        self.server.popen.send_signal(signal.SIGSTOP)
+        sock.sendall(200 * b"Hi!")
+        self.server.popen.send_signal(signal.SIGTERM)
+        self.server.popen.send_signal(signal.SIGCONT)
+        self.assertEqual(stream.read(), 200 * b"HI!")
+        self.assertEqual(self.server.code(), 0)
+
     @unittest.skipUnless(shutil.which("turnutils_stunclient"), "coturn is not installed")
     def test_server_answers_coturn(self):
         self.serve()
