@@ -169,10 +169,6 @@ void kh_turn_allocation_handle_timeout(struct kh_turn_client *client, kh_time no
     }
     if (now >= client->refresh_at && !client->ask.active)
         kh_turn_ask_start(client, now, &client->ask);
-    if (now >= client->keepalive_at) {
-        client->keepalive_due = true;
-        client->keepalive_at = kh_time_add(now, client->config.keepalive);
-    }
 }
 
 /* A Binding indication: nobody answers it, and no NAT on the way forgets us (RFC 8489 6.1). */

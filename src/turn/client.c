@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define KEEPALIVE KH_SECONDS(20) /* RFC 4787 REQ-5: some NATs forget after 30 s already */
+#define CHANNEL_DATA_MIN 4
 
 static const char *state_name(enum kh_turn_state state)
 {
@@ -88,13 +89,17 @@ static void assert_drained(const struct kh_turn_client *client)
 /* Does what is due; every input ends with it, so that nothing waits for a timer of zero. */
 static void run(struct kh_turn_client *client, kh_time now)
 {
+    kh_turn_allocation_handle_timeout(client, now);
     if (client->state == KH_TURN_ALLOCATED) {
         kh_turn_permission_handle_timeout(client, now);
         kh_turn_channel_handle_timeout(client, now);
     }
-    if (has_transmit(client))
+    if (has_transmit(client)) {
         client->keepalive_at = kh_time_add(now, client->config.keepalive);
-    kh_turn_allocation_handle_timeout(client, now);
+    } else if (client->state == KH_TURN_ALLOCATED && now >= client->keepalive_at) {
+        client->keepalive_due = true;
+        client->keepalive_at = kh_time_add(now, client->config.keepalive);
+    }
 }
 
 /* ---- inputs ---- */
@@ -220,8 +225,9 @@ bool kh_turn_client_handle_datagram(struct kh_turn_client *client, kh_time now,
     assert_drained(client);
     if (client->state == KH_TURN_IDLE || !is_from_server(client, datagram))
         return false;
-    if (datagram->len > 0 && datagram->data[0] >= 64 && datagram->data[0] < 80)
-        kh_turn_unwrap_channel_data(client, now, datagram); /* RFC 7983 7 */
+    /* RFC 7983 7; but the same first byte has HI!, shorter than any ChannelData. */
+    if (datagram->len >= CHANNEL_DATA_MIN && datagram->data[0] >= 64 && datagram->data[0] < 80)
+        kh_turn_unwrap_channel_data(client, now, datagram);
     else
         mine = kh_stun_parse(datagram->data, datagram->len, &message) == KH_OK &&
                take_message(client, now, &message);
