@@ -13,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "discovery.h"
 #include "hub/hub.h"
 #include "io/clock.h"
 #include "io/entropy.h"
@@ -110,6 +111,7 @@ static bool open_hub(struct server *server, const struct kh_knotholed_options *o
                 .show_addresses = options->log_addresses},
     };
 
+    kh_knotholed_discovery_open(&server->udp, config.discovery);
     kh_io_entropy_fill(config.seed, sizeof config.seed);
     if (kh_hub_new(&server->hub, &config) == KH_OK)
         return true;
@@ -154,9 +156,9 @@ static void print_stats(const struct server *server)
     (void)fprintf(
         stderr,
         "knotholed: received=%" PRIu64 " sent=%" PRIu64 " greetings=%" PRIu64 " bindings=%" PRIu64
-        " malformed=%" PRIu64 " unauthentic=%" PRIu64 " replayed=%" PRIu64 " limited=%" PRIu64
-        " outbox-full=%" PRIu64 " send-refused=%" PRIu64 "\n",
-        server->udp.received, server->udp.sent, stats.greetings, stats.bindings,
+        " changes=%" PRIu64 " malformed=%" PRIu64 " unauthentic=%" PRIu64 " replayed=%" PRIu64
+        " limited=%" PRIu64 " outbox-full=%" PRIu64 " send-refused=%" PRIu64 "\n",
+        server->udp.received, server->udp.sent, stats.greetings, stats.bindings, stats.changes,
         stats.dropped_malformed + registry->dropped_malformed, registry->dropped_unauthentic,
         registry->dropped_replayed, registry->dropped_limited,
         stats.dropped_outbox_full + registry->dropped_outbox_full,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/discovery.h"
 #include "stun/stun.h"
 
 #define GREETING "Hi!"
@@ -18,6 +19,7 @@ struct kh_hub {
     struct kh_rendezvous_registry *registry; /* owned */
     struct kh_datagram answer;               /* the hub's own; len 0: none */
     uint8_t data[KH_DATAGRAM_MAX];
+    struct kh_hub_discovery discovery[KH_HUB_FAMILIES];
     char software[128]; /* RFC 8489 14.14: fewer than 128 characters; empty: none */
     struct kh_log log;
     struct kh_hub_stats stats;
@@ -34,6 +36,7 @@ enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *confi
     assert(len < sizeof hub->software);
     if (len > 0)
         memcpy(hub->software, config->software, len);
+    memcpy(hub->discovery, config->discovery, sizeof hub->discovery);
     hub->log = config->log;
     memcpy(registry.seed, config->seed, sizeof registry.seed);
     registry.log = config->log;
@@ -96,29 +99,39 @@ static void refuse_binding(struct kh_hub *hub, const struct kh_datagram *datagra
 }
 
 /* RFC 8489 requires an answer to a request of 20 bytes, which must name an address and so is
- * longer: the one unauthenticated answer that is.  It carries SOFTWARE only where the request left
- * room. */
+ * longer: the one unauthenticated answer that is.  It carries PADDING and SOFTWARE only where the
+ * request left room. */
 static void answer_binding(struct kh_hub *hub, const struct kh_datagram *datagram,
-                           const struct kh_stun_message *message)
+                           const struct kh_stun_message *message, const struct kh_hub_way *way)
 {
     struct kh_stun_writer writer =
         kh_stun_begin(hub->data, sizeof hub->data, KH_STUN_SUCCESS, KH_STUN_BINDING, message->id);
     size_t software_len = strlen(hub->software);
     size_t fingerprint_len = message->has_fingerprint ? 8 : 0;
+    size_t len_max = datagram->len < sizeof hub->data ? datagram->len : sizeof hub->data;
     size_t len;
 
     kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &datagram->from);
+    kh_hub_way_write(way, &writer);
+    if (len_max > fingerprint_len)
+        kh_hub_padding_write(message, &writer, len_max - fingerprint_len);
     len = writer.bytes.len + fingerprint_len + 4 + ((software_len + 3) & ~(size_t)3);
-    if (software_len > 0 && len <= datagram->len)
+    if (software_len > 0 && len <= len_max)
         kh_stun_add(&writer, KH_STUN_SOFTWARE, hub->software, software_len);
     if (message->has_fingerprint)
         kh_stun_add_fingerprint(&writer);
     answer(hub, datagram, kh_stun_finish(&writer));
+    if (!kh_addr_equal(&way->origin, &datagram->to)) {
+        hub->stats.changes++;
+        hub->answer.from = way->origin; /* to the asker all the same */
+    }
 }
 
 static void handle_binding(struct kh_hub *hub, const struct kh_datagram *datagram,
-                           const struct kh_stun_message *message)
+                           struct kh_stun_message *message)
 {
+    struct kh_hub_way way;
+
     if (message->class == KH_STUN_INDICATION)
         return; /* RFC 8489 6.3.2: a keepalive, never answered */
     if (message->class != KH_STUN_REQUEST) {
@@ -126,10 +139,11 @@ static void handle_binding(struct kh_hub *hub, const struct kh_datagram *datagra
         return;
     }
     hub->stats.bindings++;
+    way = kh_hub_way_of(hub->discovery, &datagram->to, message);
     if (message->unknown_count > 0)
         refuse_binding(hub, datagram, message);
     else
-        answer_binding(hub, datagram, message);
+        answer_binding(hub, datagram, message, &way);
 }
 
 static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram)

@@ -14,9 +14,21 @@
 
 struct kh_hub;
 
+/* A server with two addresses of a family and two ports on each can tell a client what its NAT
+ * does (RFC 5780).  The bits of an index say in what a place differs from the first one. */
+#define KH_HUB_OTHER_PORT 1u
+#define KH_HUB_OTHER_IP 2u
+#define KH_HUB_PLACES 4
+#define KH_HUB_FAMILIES 2
+
+struct kh_hub_discovery {
+    struct kh_addr places[KH_HUB_PLACES]; /* all none: not offered */
+};
+
 struct kh_hub_config {
     uint8_t seed[32];
-    struct kh_rendezvous_registry_config registry; /* its seed and log are taken from here */
+    struct kh_hub_discovery discovery[KH_HUB_FAMILIES]; /* one of each family, in any order */
+    struct kh_rendezvous_registry_config registry;      /* its seed and log are taken from here */
     const char *software; /* SOFTWARE attribute of Binding answers; NULL: none */
     struct kh_log log;
 };
@@ -25,6 +37,7 @@ struct kh_hub_stats {
     uint64_t datagrams;
     uint64_t greetings; /* Hi! */
     uint64_t bindings;
+    uint64_t changes;           /* of these, answered from another place */
     uint64_t dropped_malformed; /* neither of the above nor the registry's */
     uint64_t dropped_outbox_full;
     struct kh_rendezvous_registry_stats registry;
@@ -33,7 +46,8 @@ struct kh_hub_stats {
 KH_MUST_USE enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *config);
 void kh_hub_free(struct kh_hub *hub);
 
-/* Datagram's `to` is the local address it arrived at: answers leave from there. */
+/* Datagram's `to` is the local address it arrived at: answers leave from there, or from another
+ * place of `discovery` if CHANGE-REQUEST asks for that. */
 void kh_hub_handle_datagram(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram);
 void kh_hub_handle_timeout(struct kh_hub *hub, kh_time now);
 bool kh_hub_next_transmit(struct kh_hub *hub, struct kh_datagram *out);
