@@ -233,6 +233,26 @@ static void who_falls_silent_is_gone_in_the_end(void **state)
     world_free(world);
 }
 
+/* With words for it under way, which wait for a path. */
+static void who_falls_silent_costs_no_haste(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    uint64_t before;
+
+    (void)state;
+    world_kill(&world->people[1]);
+    world_stop_server(world);
+    world_say(world, alice, "are you there?");
+    assert_true(world_run_until(world, &alice->count[KH_NODE_EVENT_PATH_LOST], 1, KH_SECONDS(60)));
+    world_run(world, KH_SECONDS(1));
+    before = alice->wakes;
+    world_run(world, KH_SECONDS(600));
+    assert_int_equal(kh_node_undelivered(alice->node), 1);
+    assert_in_range(alice->wakes - before, 1, 600 * 5);
+    world_free(world);
+}
+
 /* ---- names and cards ---- */
 
 static void a_known_name_with_another_key_is_a_warning(void **state)
@@ -428,6 +448,7 @@ int main(void)
         cmocka_unit_test(a_goodbye_that_nobody_hears_ends_after_two_seconds),
         cmocka_unit_test(who_never_joined_leaves_at_once),
         cmocka_unit_test(who_falls_silent_is_gone_in_the_end),
+        cmocka_unit_test(who_falls_silent_costs_no_haste),
         cmocka_unit_test(a_known_name_with_another_key_is_a_warning),
         cmocka_unit_test(a_card_that_was_sealed_for_another_is_refused),
         cmocka_unit_test(an_old_card_does_not_replace_a_new_one),

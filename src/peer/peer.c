@@ -20,6 +20,7 @@
 #define SEEK_FIRST KH_SECONDS(8) /* checks have backed off to seconds by then: begin them anew */
 #define LOST_FIRST KH_SECONDS(1)
 #define RETRY_MAX KH_SECONDS(30)
+#define PATHLESS_TICK KH_SECONDS(1) /* nothing the channel sends can arrive: it need not hurry */
 
 enum path_state {
     PATH_NONE,    /* no remote credentials yet */
@@ -525,12 +526,16 @@ bool kh_peer_next_transmit(struct kh_peer *peer, struct kh_datagram *out)
 kh_time kh_peer_timeout(const struct kh_peer *peer)
 {
     kh_time timeout = kh_time_min(peer->retry_at, kh_ice_agent_timeout(peer->agent));
+    kh_time channel;
 
     if (peer->recheck_due)
         return peer->now;
     if (peer->channel_over)
         return timeout;
-    return kh_time_min(timeout, kh_channel_timeout(peer->channel));
+    channel = kh_channel_timeout(peer->channel);
+    if (peer->state != PATH_UP && channel < kh_time_add(peer->now, PATHLESS_TICK))
+        channel = kh_time_add(peer->now, PATHLESS_TICK);
+    return kh_time_min(timeout, channel);
 }
 
 /* ---- looking in ---- */
