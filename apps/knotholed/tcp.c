@@ -16,7 +16,7 @@
 #include "io/entropy.h"
 #include "io/tcp.h"
 #include "io/udp.h"
-#include "stun/stream.h"
+#include "stun/stun.h"
 
 #define BUCKETS 4096 /* a power of two */
 #define EVENTS_MAX 64

@@ -2,12 +2,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "stun/stream.h"
+#include "stun/stun.h"
 
 #include <assert.h>
 #include <string.h>
-
-#include "stun/stun.h"
 
 #define CHANNEL_HEADER_LEN 4
 #define MAGIC_END 8 /* of the magic cookie in a message */

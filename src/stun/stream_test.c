@@ -9,7 +9,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "stun/stream.h"
 #include "stun/stun.h"
 
 static struct kh_stun_stream stream;

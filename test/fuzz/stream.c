@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stun/stream.h"
+#include "stun/stun.h"
 
 #define TEST(condition)                                                                            \
     do {                                                                                           \
