@@ -296,7 +296,7 @@ void sim_stop_server(struct sim *sim)
 
 void sim_start_server(struct sim *sim)
 {
-    struct kh_hub_config config = {.log = sim_log_sink(sim)};
+    struct kh_hub_config config = {.registry.members_max = 64, .log = sim_log_sink(sim)};
 
     assert(sim->hub == NULL);
     dice_bytes(&sim->dice, config.seed, sizeof(config.seed));
