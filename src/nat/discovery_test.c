@@ -1,0 +1,365 @@
+/* nat/discovery_test.c - every modelled NAT is recognised, also on a lossy path.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "nat/discovery.h"
+#include "stun/stun.h"
+#include "support/dice.h"
+#include "support/nat.h"
+
+#define SEEDS 100
+#define DELAY KH_MILLISECONDS(25) /* one way */
+#define FLYING_MAX 256
+#define START KH_SECONDS(1000)
+#define LONGEST KH_SECONDS(4)
+
+enum server { SERVER_FULL, SERVER_ONE_ADDRESS, SERVER_HALF_DEAF, SERVER_OTHER_DEAD, SERVER_DEAD };
+
+struct flying {
+    kh_time arrives;
+    struct kh_addr from, to;
+    uint8_t data[128];
+    size_t len;
+};
+
+/* A host, its NAT, a server with four places, and datagrams on the way between. */
+struct world {
+    struct nat *nat;
+    struct kh_nat_discovery *discovery;
+    struct dice dice;
+    double loss;
+    enum server server;
+    kh_time now;
+    struct flying flying[FLYING_MAX];
+    size_t flying_count;
+    size_t sent;
+};
+
+static struct kh_addr place(size_t n)
+{
+    return kh_addr_ipv4(203, 0, 113, n < 2 ? 1 : 2, (uint16_t)(3478 + (n & 1)));
+}
+
+static void fly(struct world *world, const struct kh_datagram *datagram)
+{
+    struct flying *flying;
+
+    if (dice_chance(&world->dice, world->loss))
+        return;
+    assert_true(world->flying_count < FLYING_MAX && datagram->len <= sizeof flying->data);
+    flying = &world->flying[world->flying_count++];
+    *flying = (struct flying){world->now + DELAY, datagram->from, datagram->to, {0}, datagram->len};
+    memcpy(flying->data, datagram->data, datagram->len);
+}
+
+/* The host sends: through the NAT outwards, or back inside. */
+static void host_sends(struct world *world, const struct kh_datagram *datagram)
+{
+    struct nat_flow flow = {datagram->from, datagram->to};
+    struct kh_datagram moved = *datagram;
+    enum nat_verdict verdict = nat_outbound(world->nat, world->now, &flow);
+
+    world->sent++;
+    moved.from = flow.from;
+    moved.to = flow.to;
+    if (verdict != NAT_DROP)
+        fly(world, &moved);
+}
+
+static void server_answers(struct world *world, size_t at, const struct flying *in)
+{
+    uint8_t data[128];
+    struct kh_stun_message message;
+    struct kh_stun_writer writer;
+    struct kh_addr origin, other = place(at ^ 3);
+    struct kh_datagram answer;
+    uint32_t change = 0;
+
+    if (world->server == SERVER_DEAD || (world->server == SERVER_OTHER_DEAD && at != 0) ||
+        (world->server == SERVER_HALF_DEAF && at != 0 && at != 1))
+        return;
+    assert_int_equal(kh_stun_parse(in->data, in->len, &message), KH_OK);
+    (void)kh_stun_find_u32(&message, KH_STUN_CHANGE_REQUEST, &change);
+    writer = kh_stun_begin(data, sizeof data,
+                           world->server == SERVER_ONE_ADDRESS && change != 0 ? KH_STUN_ERROR
+                                                                              : KH_STUN_SUCCESS,
+                           KH_STUN_BINDING, message.id);
+    if (world->server == SERVER_ONE_ADDRESS)
+        change = 0;
+    else
+        kh_stun_add_addr(&writer, KH_STUN_OTHER_ADDRESS, &other);
+    kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &in->from);
+    at ^= change >> 1; /* its bits are those of a place's number, one higher */
+    origin = place(at);
+    if ((world->server == SERVER_OTHER_DEAD && at != 0) ||
+        (world->server == SERVER_HALF_DEAF && at > 1))
+        return;
+    answer = (struct kh_datagram){origin, in->to, data, kh_stun_finish(&writer)};
+    answer.to = in->from;
+    fly(world, &answer);
+}
+
+static void arrive(struct world *world, const struct flying *in)
+{
+    struct kh_datagram datagram = {in->from, in->to, in->data, in->len};
+    struct nat_flow flow = {in->from, in->to};
+
+    for (size_t at = 0; at < 4; at++) {
+        struct kh_addr addr = place(at);
+
+        if (kh_addr_equal(&addr, &in->to)) {
+            server_answers(world, at, in);
+            return;
+        }
+    }
+    if (kh_addr_reach(&in->to) != KH_REACH_PRIVATE) {
+        if (nat_inbound(world->nat, world->now, &flow) != NAT_FORWARD)
+            return;
+        datagram.from = flow.from;
+        datagram.to = flow.to;
+    }
+    kh_nat_discovery_handle_datagram(world->discovery, world->now, &datagram);
+}
+
+static void drain(struct world *world)
+{
+    struct kh_datagram out;
+
+    while (kh_nat_discovery_next_transmit(world->discovery, &out))
+        host_sends(world, &out);
+}
+
+/* Moves to the next thing that happens. */
+static void step(struct world *world)
+{
+    kh_time next = kh_nat_discovery_timeout(world->discovery);
+    size_t first = world->flying_count;
+
+    for (size_t i = 0; i < world->flying_count; i++) {
+        if (world->flying[i].arrives < next) {
+            next = world->flying[i].arrives;
+            first = i;
+        }
+    }
+    assert_true(next != KH_NEVER && next >= world->now);
+    world->now = next;
+    if (first < world->flying_count) {
+        struct flying in = world->flying[first];
+
+        world->flying_count--;
+        memmove(&world->flying[first], &world->flying[first + 1],
+                (world->flying_count - first) * sizeof in);
+        arrive(world, &in);
+    } else {
+        kh_nat_discovery_handle_timeout(world->discovery, world->now);
+    }
+    drain(world);
+}
+
+/* Plays a whole discovery; returns how long it took. */
+static kh_duration discover(struct world *world, const struct nat_config *kind, uint64_t seed,
+                            struct kh_nat_behaviour *out)
+{
+    struct kh_nat_discovery_config config = {.server = place(0),
+                                             .socket_count = KH_NAT_SOCKETS_MAX};
+    struct nat_config box = *kind;
+    bool is_translator = box.kind == NAT_KIND_TRANSLATOR;
+
+    world->dice = dice_of(seed);
+    world->now = START;
+    world->flying_count = 0;
+    world->sent = 0;
+    box.external = kh_addr_ipv4(198, 51, 100, 7, 0);
+    box.seed = seed;
+    dice_bytes(&world->dice, config.seed, sizeof config.seed);
+    for (size_t i = 0; i < KH_NAT_SOCKETS_MAX; i++) {
+        uint16_t port = (uint16_t)(32768 + 2000 * i + dice_below(&world->dice, 2000));
+
+        config.sockets[i] = is_translator ? kh_addr_ipv4(192, 168, 1, 2, port)
+                                          : kh_addr_ipv4(198, 51, 100, 18, port);
+    }
+    assert_int_equal(nat_new(&world->nat, &box), KH_OK);
+    assert_int_equal(kh_nat_discovery_new(&world->discovery, &config), KH_OK);
+    kh_nat_discovery_start(world->discovery, world->now);
+    drain(world);
+    while (!kh_nat_discovery_is_done(world->discovery))
+        step(world);
+    assert_int_equal(kh_nat_discovery_timeout(world->discovery), KH_NEVER);
+    kh_nat_discovery_result(world->discovery, out);
+    kh_nat_discovery_free(world->discovery);
+    nat_free(world->nat);
+    assert_true(world->now - START <= LONGEST);
+    return world->now - START;
+}
+
+static enum kh_nat_rule rule_of(enum nat_rule rule)
+{
+    return (enum kh_nat_rule)(rule + 1); /* both list the three of RFC 4787 in its order */
+}
+
+static enum kh_nat_ports ports_of(const struct nat_config *kind)
+{
+    switch (kind->ports) {
+    case NAT_PORTS_PRESERVED:
+        return KH_NAT_PORTS_PRESERVED;
+    case NAT_PORTS_SEQUENTIAL:
+        return KH_NAT_PORTS_SEQUENTIAL;
+    case NAT_PORTS_RANDOM:
+        return KH_NAT_PORTS_RANDOM;
+    case NAT_PORTS_BLOCK:
+        return KH_NAT_PORTS_BLOCK;
+    }
+    return KH_NAT_PORTS_UNKNOWN;
+}
+
+static enum kh_nat_hairpin hairpin_of(const struct nat_config *kind)
+{
+    if (kind->kind != NAT_KIND_TRANSLATOR)
+        return KH_NAT_HAIRPIN_UNKNOWN;
+    switch (kind->hairpin) {
+    case NAT_HAIRPIN_NONE:
+        return KH_NAT_HAIRPIN_NONE;
+    case NAT_HAIRPIN_EXTERNAL:
+        return KH_NAT_HAIRPIN_EXTERNAL;
+    case NAT_HAIRPIN_INTERNAL:
+        return KH_NAT_HAIRPIN_INTERNAL;
+    }
+    return KH_NAT_HAIRPIN_UNKNOWN;
+}
+
+static void assert_recognised(const struct nat_preset *preset, uint64_t seed,
+                              const struct kh_nat_behaviour *found)
+{
+    const struct nat_config *kind = &preset->config;
+    bool right = found->reached && found->translated == (kind->kind == NAT_KIND_TRANSLATOR) &&
+                 found->mapping == rule_of(kind->mapping) &&
+                 found->filtering == rule_of(kind->filtering) && found->ports == ports_of(kind) &&
+                 found->hairpin == hairpin_of(kind);
+
+    if (!right)
+        fail_msg("%s, seed %u: mapping %d, filtering %d, ports %d, hairpin %d", preset->name,
+                 (unsigned)seed, found->mapping, found->filtering, found->ports, found->hairpin);
+    if (found->ports == KH_NAT_PORTS_SEQUENTIAL)
+        assert_int_equal(found->stride, kind->stride == 0 ? 1 : kind->stride);
+    if (found->ports == KH_NAT_PORTS_BLOCK)
+        assert_true(found->port_max - found->port_min < kind->block);
+}
+
+static void every_kind_is_recognised(double loss)
+{
+    struct world world = {.loss = loss};
+    const struct nat_preset *preset;
+    struct kh_nat_behaviour found;
+
+    for (size_t n = 0; (preset = nat_preset_at(n)) != NULL; n++) {
+        for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+            (void)discover(&world, &preset->config, seed, &found);
+            assert_recognised(preset, seed, &found);
+        }
+    }
+}
+
+static void every_kind_is_recognised_on_a_clean_path(void **state)
+{
+    (void)state;
+    every_kind_is_recognised(0);
+}
+
+static void every_kind_is_recognised_with_ten_percent_lost(void **state)
+{
+    (void)state;
+    every_kind_is_recognised(0.1);
+}
+
+static void an_open_path_takes_two_round_trips(void **state)
+{
+    struct world world = {0};
+    struct kh_nat_behaviour found;
+
+    (void)state;
+    assert_int_equal(discover(&world, &nat_preset_find("open")->config, 1, &found), 4 * DELAY);
+    /* Twelve samples, two changes, two other places: none repeated. */
+    assert_int_equal(world.sent, 16);
+}
+
+static void the_public_address_is_told(void **state)
+{
+    struct world world = {0};
+    struct kh_nat_behaviour found;
+    struct kh_addr expected = kh_addr_ipv4(198, 51, 100, 7, 0);
+
+    (void)state;
+    (void)discover(&world, &nat_preset_find("port-restricted")->config, 1, &found);
+    assert_true(kh_addr_ip_equal(&found.public_addr, &expected));
+}
+
+static void a_server_with_one_address_cannot_tell(void **state)
+{
+    struct world world = {.server = SERVER_ONE_ADDRESS};
+    struct kh_nat_behaviour found;
+
+    (void)state;
+    (void)discover(&world, &nat_preset_find("port-restricted-hairpin")->config, 1, &found);
+    assert_true(found.reached && found.translated);
+    assert_int_equal(found.mapping, KH_NAT_RULE_UNKNOWN);
+    assert_int_equal(found.filtering, KH_NAT_RULE_UNKNOWN);
+    assert_int_equal(found.ports, KH_NAT_PORTS_PRESERVED);
+    assert_int_equal(found.hairpin, KH_NAT_HAIRPIN_EXTERNAL);
+}
+
+/* An unreachable second address must not look like a filter of ours. */
+static void silence_of_a_dead_address_proves_nothing(void **state)
+{
+    struct world world = {.server = SERVER_OTHER_DEAD};
+    struct kh_nat_behaviour found;
+
+    (void)state;
+    (void)discover(&world, &nat_preset_find("full-cone")->config, 1, &found);
+    assert_int_equal(found.mapping, KH_NAT_RULE_UNKNOWN);
+    assert_int_equal(found.filtering, KH_NAT_RULE_UNKNOWN);
+    world.server = SERVER_HALF_DEAF;
+    (void)discover(&world, &nat_preset_find("full-cone")->config, 1, &found);
+    assert_int_equal(found.mapping, KH_NAT_RULE_UNKNOWN);
+    assert_int_equal(found.filtering, KH_NAT_RULE_UNKNOWN);
+    (void)discover(&world, &nat_preset_find("symmetric-random")->config, 1, &found);
+    assert_int_equal(found.mapping, KH_NAT_ADDRESS_AND_PORT_DEPENDENT);
+    assert_int_equal(found.filtering, KH_NAT_ADDRESS_AND_PORT_DEPENDENT);
+}
+
+static void a_dead_server_is_given_up_in_two_seconds(void **state)
+{
+    struct world world = {.server = SERVER_DEAD};
+    struct kh_nat_behaviour found;
+
+    (void)state;
+    assert_int_equal(discover(&world, &nat_preset_find("open")->config, 1, &found), KH_SECONDS(2));
+    assert_false(found.reached);
+    assert_int_equal(found.mapping, KH_NAT_RULE_UNKNOWN);
+    assert_int_equal(found.ports, KH_NAT_PORTS_UNKNOWN);
+    assert_int_equal(world.sent, 140); /* in 1.35 s: far from a storm */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_is_recognised_on_a_clean_path),
+        cmocka_unit_test(every_kind_is_recognised_with_ten_percent_lost),
+        cmocka_unit_test(an_open_path_takes_two_round_trips),
+        cmocka_unit_test(the_public_address_is_told),
+        cmocka_unit_test(a_server_with_one_address_cannot_tell),
+        cmocka_unit_test(silence_of_a_dead_address_proves_nothing),
+        cmocka_unit_test(a_dead_server_is_given_up_in_two_seconds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
