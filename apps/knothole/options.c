@@ -85,7 +85,7 @@ static bool set_name(struct kh_options *out, const char *text)
     len = strlen(text);
     while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\t'))
         len--;
-    if (len == 0 || len > KH_RUNTIME_NAME_MAX || !kh_text_is_showable(text, len, false))
+    if (len == 0 || len > KH_RUNTIME_NAME_MAX || !kh_text_is_name(text, len))
         return false;
     memcpy(out->name, text, len);
     out->name[len] = '\0';
@@ -140,7 +140,7 @@ static bool apply(struct kh_options *out, int option, const char *value, char *w
     switch (option) {
     case OPTION_NAME:
         return set_name(out, value) ||
-               fail(why, "--name is 1 to %d bytes of text without control characters",
+               fail(why, "--name is 1 to %d bytes of text without characters that cannot be seen",
                     KH_RUNTIME_NAME_MAX);
     case OPTION_PLAIN:
         return set_view(out, KH_OPTIONS_PLAIN, why);

@@ -141,3 +141,38 @@ bool kh_text_is_showable(const char *text, size_t len, bool lines)
     }
     return true;
 }
+
+/* What takes no room, or the room of a space, but is not one: a name with such a letter is another
+ * name that looks the same (Unicode TR 36 2.10.2, the default ignorable ones and separators). */
+static bool is_deceptive(uint32_t code)
+{
+    static const uint32_t ranges[][2] = {
+        {'\t', '\t'},       {0xa0, 0xa0},       {0xad, 0xad},     {0x34f, 0x34f},
+        {0x61c, 0x61c},     {0x115f, 0x1160},   {0x1680, 0x1680}, {0x17b4, 0x17b5},
+        {0x180b, 0x180f},   {0x2000, 0x200f},   {0x202f, 0x202f}, {0x205f, 0x206f},
+        {0x2800, 0x2800},   {0x3000, 0x3000},   {0x3164, 0x3164}, {0xfe00, 0xfe0f},
+        {0xfeff, 0xfeff},   {0xffa0, 0xffa0},   {0xfff0, 0xfffb}, {0x1bca0, 0x1bca3},
+        {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff},
+    };
+
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (code >= ranges[i][0] && code <= ranges[i][1])
+            return true;
+    return false;
+}
+
+bool kh_text_is_name(const char *text, size_t len)
+{
+    uint32_t code;
+    size_t size;
+
+    if (!kh_text_is_showable(text, len, false) ||
+        (len > 0 && (text[0] == ' ' || text[len - 1] == ' ')))
+        return false;
+    for (size_t i = 0; i < len; i += size) {
+        size = read_utf8((const uint8_t *)text + i, len - i, &code);
+        if (is_deceptive(code))
+            return false;
+    }
+    return true;
+}

@@ -32,4 +32,8 @@ bool kh_text_is_utf8(const char *text, size_t len);
  * `lines` is true, newline: nothing in it can drive a terminal. */
 bool kh_text_is_showable(const char *text, size_t len, bool lines);
 
+/* True if showable in one line and without what cannot be seen: tabs, spaces at either end or other
+ * than U+0020, and characters of no width.  Empty text is a name too. */
+bool kh_text_is_name(const char *text, size_t len);
+
 #endif

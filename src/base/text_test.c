@@ -181,6 +181,37 @@ static void what_drives_a_terminal_is_not_showable(void **state)
     assert_false(kh_text_is_showable("a\r\nb", 4, true));
 }
 
+static void names_that_look_alike_are_refused(void **state)
+{
+    static const char *const good[] = {
+        "",    "Alice",           "Mary Ann", "\xc3\x84nne", "\xe5\xb1\xb1\xe7\x94\xb0",
+        "a:b", "\xf0\x9f\x98\x80"};
+    static const char *const bad[] = {
+        " Alice",
+        "Alice ",
+        " ",
+        "Mary\tAnn",
+        "Mary\nAnn",
+        "Mary\xc2\xa0"
+        "Ann",                   /* no-break space */
+        "Alice\xe2\x80\x8b",     /* zero width space */
+        "Al\xe2\x80\x8dice",     /* zero width joiner */
+        "Alice\xef\xbb\xbf",     /* byte order mark */
+        "Al\xc2\xadice",         /* soft hyphen */
+        "Alice\xe3\x85\xa4",     /* Hangul filler */
+        "Alice\xef\xb8\x8f",     /* variation selector */
+        "Alice\xf3\xa0\x81\x81", /* tag */
+        "Alice\xe2\x80\xae",     /* right-to-left override */
+        "Alice\xff",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(kh_text_is_name(good[i], strlen(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(kh_text_is_name(bad[i], strlen(bad[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +224,7 @@ int main(void)
         cmocka_unit_test(utf8_is_that_of_rfc_3629),
         cmocka_unit_test(malformed_utf8_is_refused),
         cmocka_unit_test(what_drives_a_terminal_is_not_showable),
+        cmocka_unit_test(names_that_look_alike_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

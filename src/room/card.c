@@ -29,8 +29,7 @@
 
 bool kh_room_name_is_valid(const char *name, size_t len)
 {
-    return len <= KH_ROOM_NAME_MAX && kh_text_is_showable(name, len, false) &&
-           memchr(name, '\t', len) == NULL;
+    return len <= KH_ROOM_NAME_MAX && kh_text_is_name(name, len);
 }
 
 static bool is_ice_string(const char *text, size_t len, size_t min)

@@ -237,7 +237,8 @@ static void candidates_nobody_can_use_are_skipped(void **state)
 
 static void strings_that_may_not_be_shown_are_refused(void **state)
 {
-    static const char *const names[] = {"a\nb", "a\tb", "\x1b[2J", "\xc3", "\xe2\x80\xaexyz"};
+    static const char *const names[] = {
+        "a\nb", "a\tb", "\x1b[2J", "\xc3", "\xe2\x80\xaexyz", "Alice\xe2\x80\x8b", "Alice "};
     static const char *const ufrags[] = {"abc", "ab d", "ab=d", "ab\xc3\xa4"};
     struct kh_room_card card = make_card();
     uint8_t sealed[KH_ROOM_CARD_MAX];

@@ -489,9 +489,9 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
 
     assert(config->loop != NULL && config->wake != NULL);
     if (name_len == 0 || name_len > KH_RUNTIME_NAME_MAX ||
-        !kh_text_is_showable(config->name, name_len, false)) {
+        !kh_text_is_name(config->name, name_len)) {
         (void)snprintf(why, KH_RUNTIME_WHY_SIZE,
-                       "a name is 1 to %d bytes of UTF-8 without control characters",
+                       "a name is 1 to %d bytes of UTF-8 without characters that cannot be seen",
                        KH_RUNTIME_NAME_MAX);
         return KH_RUNTIME_BAD_NAME;
     }
