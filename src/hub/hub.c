@@ -17,13 +17,31 @@
 
 struct kh_hub {
     struct kh_rendezvous_registry *registry; /* owned */
+    struct kh_relay *relay;                  /* owned; NULL: none */
     struct kh_datagram answer;               /* the hub's own; len 0: none */
     uint8_t data[KH_DATAGRAM_MAX];
     struct kh_hub_discovery discovery[KH_HUB_FAMILIES];
+    bool dont_fragment; /* the datagram given last */
     char software[128]; /* RFC 8489 14.14: fewer than 128 characters; empty: none */
     struct kh_log log;
     struct kh_hub_stats stats;
 };
+
+/* False if memory is refused. */
+static bool make_relay(struct kh_hub *hub, const struct kh_hub_config *config)
+{
+    struct kh_relay_config relay = config->relay;
+    bool ok;
+
+    if (relay.address_count == 0)
+        return true;
+    kh_hkdf((struct kh_span){config->seed, sizeof config->seed}, (struct kh_span){0},
+            "knothole hub relay", relay.seed, sizeof relay.seed);
+    relay.log = config->log;
+    ok = kh_relay_new(&hub->relay, &relay) == KH_OK;
+    kh_wipe(&relay, sizeof relay);
+    return ok;
+}
 
 enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *config)
 {
@@ -40,7 +58,8 @@ enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *confi
     hub->log = config->log;
     memcpy(registry.seed, config->seed, sizeof registry.seed);
     registry.log = config->log;
-    if (kh_rendezvous_registry_new(&hub->registry, &registry) != KH_OK) {
+    if (kh_rendezvous_registry_new(&hub->registry, &registry) != KH_OK ||
+        !make_relay(hub, config)) {
         kh_hub_free(hub);
         return KH_ERR_MEMORY;
     }
@@ -53,6 +72,7 @@ void kh_hub_free(struct kh_hub *hub)
     if (hub == NULL)
         return;
     kh_rendezvous_registry_free(hub->registry);
+    kh_relay_free(hub->relay);
     free(hub);
 }
 
@@ -154,6 +174,9 @@ static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagra
         hub->stats.dropped_malformed++;
     else if (message.method == KH_STUN_BINDING)
         handle_binding(hub, datagram, &message);
+    else if (hub->relay != NULL &&
+             kh_relay_handle_message(hub->relay, now, datagram, &message, NULL))
+        return;
     else if (!kh_rendezvous_registry_handle_message(hub->registry, now, datagram, &message))
         hub->stats.dropped_malformed++;
 }
@@ -162,6 +185,9 @@ void kh_hub_handle_datagram(struct kh_hub *hub, kh_time now, const struct kh_dat
 {
     assert(hub->answer.len == 0);
     hub->stats.datagrams++;
+    /* First of all: what arrives at a relayed address is the client's, whatever it looks like. */
+    if (hub->relay != NULL && kh_relay_handle_datagram(hub->relay, now, datagram))
+        return;
     if (datagram->len == 0)
         hub->stats.dropped_malformed++;
     else if (is_greeting(datagram))
@@ -176,20 +202,59 @@ void kh_hub_handle_timeout(struct kh_hub *hub, kh_time now)
 {
     assert(hub->answer.len == 0);
     kh_rendezvous_registry_handle_timeout(hub->registry, now);
+    if (hub->relay != NULL)
+        kh_relay_handle_timeout(hub->relay, now);
+}
+
+void kh_hub_opened(struct kh_hub *hub, kh_time now, const struct kh_addr *addr, bool ok)
+{
+    assert(hub->relay != NULL);
+    kh_relay_opened(hub->relay, now, addr, ok);
+}
+
+void kh_hub_handle_unreachable(struct kh_hub *hub, kh_time now,
+                               const struct kh_relay_unreachable *error)
+{
+    assert(hub->relay != NULL);
+    kh_relay_handle_unreachable(hub->relay, now, error);
+}
+
+void kh_hub_set_wall_clock(struct kh_hub *hub, kh_time now, uint64_t unix_seconds)
+{
+    if (hub->relay != NULL)
+        kh_relay_set_wall_clock(hub->relay, now, unix_seconds);
+}
+
+bool kh_hub_next_event(struct kh_hub *hub, struct kh_relay_event *out)
+{
+    return hub->relay != NULL && kh_relay_next_event(hub->relay, out);
 }
 
 bool kh_hub_next_transmit(struct kh_hub *hub, struct kh_datagram *out)
 {
-    if (hub->answer.len == 0)
-        return kh_rendezvous_registry_next_transmit(hub->registry, out);
-    *out = hub->answer;
-    hub->answer.len = 0;
-    return true;
+    hub->dont_fragment = false;
+    if (hub->answer.len > 0) {
+        *out = hub->answer;
+        hub->answer.len = 0;
+        return true;
+    }
+    if (hub->relay != NULL && kh_relay_next_transmit(hub->relay, out)) {
+        hub->dont_fragment = kh_relay_dont_fragment(hub->relay);
+        return true;
+    }
+    return kh_rendezvous_registry_next_transmit(hub->registry, out);
+}
+
+bool kh_hub_dont_fragment(const struct kh_hub *hub)
+{
+    return hub->dont_fragment;
 }
 
 kh_time kh_hub_timeout(const struct kh_hub *hub)
 {
-    return kh_rendezvous_registry_timeout(hub->registry);
+    kh_time registry = kh_rendezvous_registry_timeout(hub->registry);
+
+    return hub->relay == NULL ? registry : kh_time_min(registry, kh_relay_timeout(hub->relay));
 }
 
 struct kh_hub_stats kh_hub_stats(const struct kh_hub *hub)
@@ -197,6 +262,8 @@ struct kh_hub_stats kh_hub_stats(const struct kh_hub *hub)
     struct kh_hub_stats stats = hub->stats;
 
     stats.registry = kh_rendezvous_registry_stats(hub->registry);
+    if (hub->relay != NULL)
+        stats.relay = kh_relay_stats(hub->relay);
     stats.dropped_outbox_full = stats.registry.dropped_outbox_full;
     return stats;
 }

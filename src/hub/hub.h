@@ -1,4 +1,4 @@
-/* hub/hub.h - a whole server without its sockets: STUN answers, `Hi!`, and the registry.
+/* hub/hub.h - a whole server without its sockets: STUN answers, `Hi!`, the registry, the relay.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -10,6 +10,7 @@
 #include "base/datagram.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "relay/relay.h"
 #include "rendezvous/rendezvous.h"
 
 struct kh_hub;
@@ -29,6 +30,8 @@ struct kh_hub_config {
     uint8_t seed[32];
     struct kh_hub_discovery discovery[KH_HUB_FAMILIES]; /* one of each family, in any order */
     struct kh_rendezvous_registry_config registry;      /* its seed and log are taken from here */
+    /* The relay, likewise; without an address (the default) there is none, and TURN is dropped. */
+    struct kh_relay_config relay;
     const char *software; /* SOFTWARE attribute of Binding answers; NULL: none */
     struct kh_log log;
 };
@@ -41,6 +44,7 @@ struct kh_hub_stats {
     uint64_t dropped_malformed; /* neither of the above nor the registry's */
     uint64_t dropped_outbox_full;
     struct kh_rendezvous_registry_stats registry;
+    struct kh_relay_stats relay;
 };
 
 KH_MUST_USE enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *config);
@@ -50,7 +54,16 @@ void kh_hub_free(struct kh_hub *hub);
  * place of `discovery` if CHANGE-REQUEST asks for that. */
 void kh_hub_handle_datagram(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram);
 void kh_hub_handle_timeout(struct kh_hub *hub, kh_time now);
+
+/* What the owner of relayed sockets has to tell and to do: see relay.h, which these hand on to. */
+void kh_hub_opened(struct kh_hub *hub, kh_time now, const struct kh_addr *addr, bool ok);
+void kh_hub_handle_unreachable(struct kh_hub *hub, kh_time now,
+                               const struct kh_relay_unreachable *error);
+void kh_hub_set_wall_clock(struct kh_hub *hub, kh_time now, uint64_t unix_seconds);
+bool kh_hub_next_event(struct kh_hub *hub, struct kh_relay_event *out);
+
 bool kh_hub_next_transmit(struct kh_hub *hub, struct kh_datagram *out);
+bool kh_hub_dont_fragment(const struct kh_hub *hub); /* the datagram given last: send it with DF */
 kh_time kh_hub_timeout(const struct kh_hub *hub);
 struct kh_hub_stats kh_hub_stats(const struct kh_hub *hub);
 

@@ -362,17 +362,17 @@ static void pair_moves_on_when_its_second_port_is_refused(void **state)
     assert_true(answer.len > 0);
 }
 
+static const uint32_t lifetimes[][2] = {{0, 600}, {1, 600}, {700, 700}, {999999, 3600}};
+
 static void lifetime_has_limits(void **state)
 {
-    static const uint32_t cases[][2] = {{0, 600}, {1, 600}, {700, 700}, {999999, 3600}};
-
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof lifetimes / sizeof *lifetimes; i++) {
         struct request *request = begin_allocate();
 
-        kh_stun_add_u32(&request->writer, KH_STUN_LIFETIME, cases[i][0]);
+        kh_stun_add_u32(&request->writer, KH_STUN_LIFETIME, lifetimes[i][0]);
         assert_int_equal(send_signed(request), 0);
-        assert_int_equal(lifetime_of_answer(), cases[i][1]);
+        assert_int_equal(lifetime_of_answer(), lifetimes[i][1]);
         alice.port++;
     }
 }

@@ -134,6 +134,7 @@ void kh_relay_channel_bind(struct kh_relay *relay, const struct kh_relay_caller 
 /* Takes a Send indication. */
 void kh_relay_send(struct kh_relay *relay, const struct kh_datagram *datagram,
                    const struct kh_stun_message *message);
+/* Takes ChannelData that holds as much as it claims. */
 void kh_relay_channel_data(struct kh_relay *relay, const struct kh_datagram *datagram);
 /* Takes what a peer sent to an open way. */
 void kh_relay_from_peer(struct kh_relay *relay, struct kh_relay_allocation *allocation,

@@ -101,6 +101,18 @@ void kh_relay_free(struct kh_relay *relay)
 
 /* ---- inputs ---- */
 
+/* RFC 7983: channels have the first bytes 64 to 79; so has `Hi!`, which claims more than it holds.
+ */
+static bool is_channel_data(const struct kh_datagram *datagram)
+{
+    struct kh_reader reader = kh_reader_of(datagram->data, datagram->len);
+    uint16_t number = kh_read_u16(&reader);
+    size_t len = kh_read_u16(&reader);
+
+    return !reader.failed && number >= KH_RELAY_CHANNEL_MIN && number <= KH_RELAY_CHANNEL_MAX &&
+           len <= reader.left;
+}
+
 bool kh_relay_handle_datagram(struct kh_relay *relay, kh_time now,
                               const struct kh_datagram *datagram)
 {
@@ -117,8 +129,7 @@ bool kh_relay_handle_datagram(struct kh_relay *relay, kh_time now,
             relay->stats.dropped_forbidden++;
         return true;
     }
-    /* RFC 7983: channels have the first bytes 64 to 79. */
-    if (datagram->len == 0 || datagram->data[0] >> 4 != KH_RELAY_CHANNEL_MIN >> 12)
+    if (!is_channel_data(datagram))
         return false;
     kh_relay_channel_data(relay, datagram);
     return true;

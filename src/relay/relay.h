@@ -19,7 +19,7 @@
 #include "stun/stun.h"
 
 #define KH_RELAY_ADDRESSES_MAX 16 /* as many as a server may be told to listen on */
-#define KH_RELAY_OWN_MAX 64       /* addresses of this host that nobody may be relayed to */
+#define KH_RELAY_OWN_MAX 256      /* addresses of this host that nobody may be relayed to */
 #define KH_RELAY_SECRET_MAX 256
 #define KH_RELAY_REALM_MAX 127 /* RFC 8489 14.9: fewer than 128 characters */
 #define KH_RELAY_DATA_MAX 2048 /* of one relayed datagram with its framing; larger are dropped */
