@@ -11,7 +11,8 @@
 #define PORT_DEFAULT 3478 /* RFC 8489 8.1 */
 
 const char kh_knotholed_help[] =
-    "usage: knotholed [--listen ADDR:PORT]... [--log-level LEVEL] [--log-addresses]\n"
+    "usage: knotholed [--listen ADDR:PORT]... [--turn-secret-file FILE] [--external-ip IP]...\n"
+    "                 [--relay-ports LOW-HIGH] [--log-level LEVEL] [--log-addresses] ...\n"
     "\n"
     "Helps members of rooms find each other, answers STUN Binding requests, and HI! to Hi!.\n"
     "It never learns what they say: rooms are sealed between their members.\n"
@@ -20,6 +21,14 @@ const char kh_knotholed_help[] =
     "                       (default: [::]:3478 and 0.0.0.0:3478); two addresses of one family\n"
     "                       on one port also serve UDP on the next port, so that clients can find\n"
     "                       out what their NATs do (RFC 5780; see knothole doctor)\n"
+    "  --turn-secret SECRET relay data for whoever has credentials made with this secret (TURN);\n"
+    "                       other users of this machine can see it: prefer the file\n"
+    "  --turn-secret-file FILE  the same, with the secret in the first line of FILE\n"
+    "  --realm REALM        TURN realm (default: knothole)\n"
+    "  --relay-ports LOW-HIGH  ports of relayed addresses (default: 49152-65535)\n"
+    "  --external-ip IP     the public address of this machine, if a NAT is in front of it;\n"
+    "                       may be repeated\n"
+    "  --allow-private-peers  relay to private addresses too: for labs only\n"
     "  --log-level LEVEL    error, warn, info or debug, on stderr (default: warn)\n"
     "  --verbose, -v        the same as --log-level info; twice: debug\n"
     "  --log-addresses      write members' addresses into the log (default: only their kind)\n"
@@ -29,11 +38,28 @@ const char kh_knotholed_help[] =
     "SIGTERM and SIGINT end it with exit code 0; SIGUSR1 prints counters on stderr.\n"
     "Exit codes: 0 ended by signal, 1 cannot serve, 2 wrong usage.\n";
 
-enum { OPTION_LISTEN = 256, OPTION_LOG_LEVEL, OPTION_LOG_ADDRESSES, OPTION_VERSION };
+enum {
+    OPTION_LISTEN = 256,
+    OPTION_LOG_LEVEL,
+    OPTION_LOG_ADDRESSES,
+    OPTION_VERSION,
+    OPTION_TURN_SECRET,
+    OPTION_TURN_SECRET_FILE,
+    OPTION_REALM,
+    OPTION_RELAY_PORTS,
+    OPTION_EXTERNAL_IP,
+    OPTION_ALLOW_PRIVATE_PEERS
+};
 
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPTION_LISTEN},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"turn-secret", required_argument, NULL, OPTION_TURN_SECRET},
+    {"turn-secret-file", required_argument, NULL, OPTION_TURN_SECRET_FILE},
+    {"realm", required_argument, NULL, OPTION_REALM},
+    {"relay-ports", required_argument, NULL, OPTION_RELAY_PORTS},
+    {"external-ip", required_argument, NULL, OPTION_EXTERNAL_IP},
+    {"allow-private-peers", no_argument, NULL, OPTION_ALLOW_PRIVATE_PEERS},
     {"verbose", no_argument, NULL, 'v'},
     {"log-addresses", no_argument, NULL, OPTION_LOG_ADDRESSES},
     {"help", no_argument, NULL, 'h'},
@@ -74,6 +100,88 @@ static bool set_log_level(struct kh_knotholed_options *out, const char *text, ch
     return false;
 }
 
+#define REALM_MAX 127 /* RFC 8489 14.9 */
+#define SECRET_MAX 256
+
+static bool set_text(const char **out, const char *name, const char *text, char *why)
+{
+    size_t max = strcmp(name, "--realm") == 0 ? REALM_MAX : SECRET_MAX;
+
+    if (text[0] == '\0' || strlen(text) > max) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "%s takes 1 to %zu characters", name, max);
+        return false;
+    }
+    *out = text;
+    return true;
+}
+
+/* Reads a port in decimal digits; 0 if it is none.  *end is what follows. */
+static uint16_t read_port(const char *text, const char **end)
+{
+    unsigned port = 0;
+
+    for (; *text >= '0' && *text <= '9' && port <= UINT16_MAX; text++)
+        port = 10 * port + (unsigned)(*text - '0');
+    *end = text;
+    return port > UINT16_MAX ? 0 : (uint16_t)port;
+}
+
+static bool set_relay_ports(struct kh_knotholed_options *out, const char *text, char *why)
+{
+    const char *at;
+
+    out->relay_port_min = read_port(text, &at);
+    out->relay_port_max = *at == '-' ? read_port(at + 1, &at) : 0;
+    if (*at == '\0' && out->relay_port_min > 0 && out->relay_port_min <= out->relay_port_max)
+        return true;
+    (void)snprintf(why, KH_KNOTHOLED_WHY_MAX,
+                   "--relay-ports needs a range such as 49152-65535, not \"%.80s\"", text);
+    return false;
+}
+
+static bool add_external(struct kh_knotholed_options *out, const char *text, char *why)
+{
+    struct kh_addr *addr = &out->external[out->external_count];
+
+    if (out->external_count == KH_KNOTHOLED_EXTERNAL_MAX) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "--external-ip can be given %d times at most",
+                       KH_KNOTHOLED_EXTERNAL_MAX);
+        return false;
+    }
+    if (kh_addr_parse(text, 0, addr) != KH_OK || addr->port != 0 ||
+        kh_addr_reach(addr) == KH_REACH_UNSPECIFIED) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX,
+                       "--external-ip needs an address such as 203.0.113.1 or 2001:db8::1, not "
+                       "\"%.80s\"",
+                       text);
+        return false;
+    }
+    out->external_count++;
+    return true;
+}
+
+static bool apply_relay(struct kh_knotholed_options *out, int option, const char *value, char *why)
+{
+    switch (option) {
+    case OPTION_TURN_SECRET:
+        return set_text(&out->turn_secret, "--turn-secret", value, why);
+    case OPTION_TURN_SECRET_FILE:
+        out->turn_secret_file = value;
+        return true;
+    case OPTION_REALM:
+        return set_text(&out->realm, "--realm", value, why);
+    case OPTION_RELAY_PORTS:
+        return set_relay_ports(out, value, why);
+    case OPTION_EXTERNAL_IP:
+        return add_external(out, value, why);
+    case OPTION_ALLOW_PRIVATE_PEERS:
+        out->allow_private_peers = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool apply(struct kh_knotholed_options *out, int option, const char *value, char *why)
 {
     switch (option) {
@@ -94,7 +202,7 @@ static bool apply(struct kh_knotholed_options *out, int option, const char *valu
         out->log_level = out->log_level < KH_LOG_INFO ? KH_LOG_INFO : KH_LOG_DEBUG;
         return true;
     default:
-        return false;
+        return apply_relay(out, option, value, why);
     }
 }
 

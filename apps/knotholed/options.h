@@ -14,6 +14,8 @@
 
 enum kh_knotholed_action { KH_KNOTHOLED_SERVE, KH_KNOTHOLED_HELP, KH_KNOTHOLED_SHOW_VERSION };
 
+#define KH_KNOTHOLED_EXTERNAL_MAX 8
+
 struct kh_knotholed_options {
     enum kh_knotholed_action action;
     struct kh_addr listen[KH_IO_SOCKETS_MAX]; /* as told, or the default addresses */
@@ -21,6 +23,14 @@ struct kh_knotholed_options {
     bool listen_is_default; /* nobody asked for these: one that cannot be had is left out */
     enum kh_log_level log_level;
     bool log_addresses;
+    const char *turn_secret;      /* NULL: TURN is off, unless there is … */
+    const char *turn_secret_file; /* … a file whose first line it is */
+    const char *realm;            /* NULL: the relay's default */
+    struct kh_addr external[KH_KNOTHOLED_EXTERNAL_MAX];
+    size_t external_count;
+    uint16_t relay_port_min;
+    uint16_t relay_port_max;
+    bool allow_private_peers;
 };
 
 #define KH_KNOTHOLED_WHY_MAX 256

@@ -91,6 +91,42 @@ static void wrong_usage_gets_a_sentence(void **state)
     assert_string_equal(why, "--log-level is error, warn, info or debug, not \"loud\"");
 }
 
+static void relay_options_are_read(void **state)
+{
+    (void)state;
+    assert_true(parse(ARG("--turn-secret=north"), ARG("--realm=example.org"),
+                      ARG("--allow-private-peers")));
+    assert_string_equal(options.turn_secret, "north");
+    assert_string_equal(options.realm, "example.org");
+    assert_true(options.allow_private_peers);
+    assert_true(parse(ARG("--relay-ports=5000-6000"), ARG("--external-ip=203.0.113.1"),
+                      ARG("--external-ip=2001:db8::1")));
+    assert_int_equal(options.relay_port_min, 5000);
+    assert_int_equal(options.relay_port_max, 6000);
+    assert_int_equal(options.external_count, 2);
+    assert_int_equal(options.external[1].family, KH_FAMILY_IPV6);
+    assert_false(options.allow_private_peers);
+    assert_null(options.turn_secret);
+    assert_true(parse(ARG("--turn-secret-file=secret"), NULL, NULL));
+    assert_string_equal(options.turn_secret_file, "secret");
+}
+
+static void wrong_relay_options_get_a_sentence(void **state)
+{
+    static char *const ranges[] = {"", "5000", "6000-5000", "0-5", "5-65536", "5-6x", "-5"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        assert_false(parse(ARG("--relay-ports"), ranges[i], NULL));
+    assert_string_equal(why, "--relay-ports needs a range such as 49152-65535, not \"-5\"");
+    assert_false(parse(ARG("--external-ip"), ARG("0.0.0.0"), NULL));
+    assert_false(parse(ARG("--external-ip"), ARG("203.0.113.1:80"), NULL));
+    assert_string_equal(why, "--external-ip needs an address such as 203.0.113.1 or 2001:db8::1, "
+                             "not \"203.0.113.1:80\"");
+    assert_false(parse(ARG("--turn-secret"), ARG(""), NULL));
+    assert_string_equal(why, "--turn-secret takes 1 to 256 characters");
+}
+
 static void listen_has_a_limit(void **state)
 {
     char listen[] = "--listen=127.0.0.1:0";
@@ -112,6 +148,8 @@ int main(void)
         cmocka_unit_test(log_options_are_read),
         cmocka_unit_test(help_and_version_are_actions),
         cmocka_unit_test(wrong_usage_gets_a_sentence),
+        cmocka_unit_test(relay_options_are_read),
+        cmocka_unit_test(wrong_relay_options_get_a_sentence),
         cmocka_unit_test(listen_has_a_limit),
     };
 

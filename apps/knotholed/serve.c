@@ -17,6 +17,8 @@
 #include "hub/hub.h"
 #include "io/clock.h"
 #include "io/entropy.h"
+#include "io/ports.h"
+#include "relaying.h"
 #include "tcp.h"
 
 #define ROUNDS_MAX                                                                                 \
@@ -28,6 +30,7 @@
 struct server {
     struct kh_io_udp_set udp;
     struct kh_knotholed_tcp *tcp;
+    struct kh_io_ports *ports; /* of relayed addresses; NULL: no relay */
     struct kh_hub *hub;
     int signals; /* signalfd */
     bool ending;
@@ -104,6 +107,7 @@ static bool open_signals(struct server *server)
 
 static bool open_hub(struct server *server, const struct kh_knotholed_options *options)
 {
+    static char secret[KH_RELAY_SECRET_MAX + 2];
     struct kh_hub_config config = {
         .software = "Knothole " KH_VERSION,
         .log = {.write = write_log,
@@ -113,7 +117,13 @@ static bool open_hub(struct server *server, const struct kh_knotholed_options *o
 
     kh_knotholed_discovery_open(&server->udp, config.discovery);
     kh_io_entropy_fill(config.seed, sizeof config.seed);
-    if (kh_hub_new(&server->hub, &config) == KH_OK)
+    if (options->turn_secret != NULL || options->turn_secret_file != NULL) {
+        if (!kh_knotholed_relaying_configure(options, &server->udp, secret, &config.relay))
+            return false;
+        server->ports = kh_io_ports_new();
+    }
+    if ((config.relay.address_count == 0 || server->ports != NULL) &&
+        kh_hub_new(&server->hub, &config) == KH_OK)
         return true;
     (void)fprintf(stderr, "knotholed: out of memory\n");
     return false;
@@ -141,6 +151,26 @@ static void print_tcp_stats(const struct server *server)
                   stats.frames, stats.dropped_full, stats.dropped_gone);
 }
 
+static void print_relay_stats(const struct server *server)
+{
+    struct kh_relay_stats stats = kh_hub_stats(server->hub).relay;
+    struct kh_io_ports_stats ports = {0};
+
+    if (server->ports == NULL)
+        return;
+    ports = kh_io_ports_stats(server->ports);
+    (void)fprintf(stderr,
+                  "knotholed: relay allocations=%zu allocated=%" PRIu64 " expiries=%" PRIu64
+                  " refused=%" PRIu64 " challenges=%" PRIu64 " to-peers=%" PRIu64
+                  " to-clients=%" PRIu64 " malformed=%" PRIu64 " unauthentic=%" PRIu64
+                  " limited=%" PRIu64 " forbidden=%" PRIu64 " received=%" PRIu64 " sent=%" PRIu64
+                  " send-refused=%" PRIu64 "\n",
+                  stats.allocations, stats.allocated, stats.expiries, stats.refused,
+                  stats.challenges, stats.to_peers, stats.to_clients, stats.dropped_malformed,
+                  stats.dropped_unauthentic, stats.dropped_limited, stats.dropped_forbidden,
+                  ports.received, ports.sent, ports.send_refused);
+}
+
 static void print_stats(const struct server *server)
 {
     struct kh_hub_stats stats = kh_hub_stats(server->hub);
@@ -164,18 +194,46 @@ static void print_stats(const struct server *server)
         stats.dropped_outbox_full + registry->dropped_outbox_full,
         server->udp.send_refused + server->udp.send_homeless);
     print_tcp_stats(server);
+    print_relay_stats(server);
+}
+
+static void send_one(struct server *server, kh_time now, const struct kh_datagram *out)
+{
+    if (out->to.transport != KH_UDP)
+        kh_knotholed_tcp_send(server->tcp, now, out);
+    else if (server->ports == NULL ||
+             !kh_io_ports_send(server->ports, out, kh_hub_dont_fragment(server->hub)))
+        kh_io_udp_set_send(&server->udp, out);
+}
+
+static void handle_event(struct server *server, kh_time now, const struct kh_relay_event *event)
+{
+    if (event->kind == KH_RELAY_EVENT_CLOSE)
+        kh_io_ports_close(server->ports, &event->addr);
+    else
+        kh_hub_opened(server->hub, now, &event->addr,
+                      kh_io_ports_open(server->ports, &event->addr) == 0);
 }
 
 static void drain(struct server *server, kh_time now)
 {
+    struct kh_relay_event event;
     struct kh_datagram out;
 
-    while (kh_hub_next_transmit(server->hub, &out)) {
-        if (out.to.transport == KH_UDP)
-            kh_io_udp_set_send(&server->udp, &out);
-        else
-            kh_knotholed_tcp_send(server->tcp, now, &out);
-    }
+    do {
+        while (kh_hub_next_transmit(server->hub, &out))
+            send_one(server, now, &out);
+        if (!kh_hub_next_event(server->hub, &event))
+            return;
+        handle_event(server, now, &event);
+    } while (true);
+}
+
+static void flush(struct server *server)
+{
+    kh_io_udp_set_flush(&server->udp);
+    if (server->ports != NULL)
+        kh_io_ports_flush(server->ports);
 }
 
 /* Handles what waits in one socket, at most `rounds` batches of it. */
@@ -194,7 +252,7 @@ static void handle_socket(struct server *server, size_t socket, int rounds)
             kh_hub_handle_datagram(server->hub, now, &in);
             drain(server, now);
         }
-        kh_io_udp_set_flush(&server->udp);
+        flush(server);
     }
 }
 
@@ -208,7 +266,36 @@ static void handle_tcp(struct server *server)
         kh_hub_handle_datagram(server->hub, now, &in);
         drain(server, now);
     }
-    kh_io_udp_set_flush(&server->udp);
+    flush(server);
+}
+
+/* Handles what waits at relayed addresses. */
+static void handle_relayed(struct server *server)
+{
+    size_t ready = kh_io_ports_ready(server->ports);
+    kh_time now = kh_io_clock_now();
+
+    for (size_t n = 0; n < ready; n++) {
+        struct kh_io_ports_error error;
+        size_t count;
+
+        while (kh_io_ports_error(server->ports, n, &error)) {
+            kh_hub_handle_unreachable(server->hub, now,
+                                      &(struct kh_relay_unreachable){error.local, error.peer,
+                                                                     error.type, error.code,
+                                                                     error.data});
+            drain(server, now);
+        }
+        count = kh_io_ports_receive(server->ports, n);
+        for (size_t i = 0; i < count; i++) {
+            struct kh_datagram in;
+
+            kh_io_ports_received(server->ports, i, &in);
+            kh_hub_handle_datagram(server->hub, now, &in);
+            drain(server, now);
+        }
+    }
+    flush(server);
 }
 
 static void handle_timeouts(struct server *server)
@@ -218,7 +305,7 @@ static void handle_timeouts(struct server *server)
     if (kh_hub_timeout(server->hub) <= now) {
         kh_hub_handle_timeout(server->hub, now);
         drain(server, now);
-        kh_io_udp_set_flush(&server->udp);
+        flush(server);
     }
     kh_knotholed_tcp_handle_timeout(server->tcp, now);
 }
@@ -247,22 +334,26 @@ static int wait_ms(kh_time until)
 
 static void step(struct server *server)
 {
-    struct pollfd polls[KH_IO_SOCKETS_MAX + 2] = {
+    struct pollfd polls[KH_IO_SOCKETS_MAX + 3] = {
         {.fd = server->signals, .events = POLLIN},
-        {.fd = kh_knotholed_tcp_fd(server->tcp), .events = POLLIN}};
+        {.fd = kh_knotholed_tcp_fd(server->tcp), .events = POLLIN},
+        {.fd = server->ports == NULL ? -1 : kh_io_ports_fd(server->ports), .events = POLLIN}};
     kh_time until = kh_time_min(kh_hub_timeout(server->hub), kh_knotholed_tcp_timeout(server->tcp));
-    nfds_t count = 2;
+    nfds_t count = 3;
 
     for (size_t i = 0; i < server->udp.count; i++)
         polls[count++] = (struct pollfd){.fd = server->udp.sockets[i].fd, .events = POLLIN};
     if (poll(polls, count, wait_ms(until)) < 0)
         return;
+    kh_hub_set_wall_clock(server->hub, kh_io_clock_now(), kh_io_clock_unix_ms() / 1000);
     for (size_t i = 0; i < server->udp.count; i++) {
-        if (polls[i + 2].revents != 0)
+        if (polls[i + 3].revents != 0)
             handle_socket(server, i, ROUNDS_MAX);
     }
     if (polls[1].revents != 0)
         handle_tcp(server);
+    if (polls[2].revents != 0)
+        handle_relayed(server);
     handle_timeouts(server);
     if (polls[0].revents != 0)
         handle_signals(server);
@@ -293,6 +384,7 @@ int kh_knotholed_serve(const struct kh_knotholed_options *options)
 
 out:
     kh_hub_free(server.hub);
+    kh_io_ports_free(server.ports);
     kh_knotholed_tcp_free(server.tcp);
     if (server.signals >= 0)
         close(server.signals);

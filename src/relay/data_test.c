@@ -252,8 +252,8 @@ static void binding_errors(void **state)
     kh_stun_add_u32(&request->writer, KH_STUN_CHANNEL_NUMBER, 0x4001u << 16);
     assert_int_equal(send_signed(request), 400);
     assert_int_equal(bind_channel(0x3fff, &bob), 400);
-    assert_int_equal(bind_channel(0x5000, &bob), 400);
-    assert_int_equal(bind_channel(0x4fff, &bob), 0);
+    assert_int_equal(bind_channel(0x8000, &bob), 400);
+    assert_int_equal(bind_channel(0x7fff, &bob), 0);
     assert_int_equal(bind_channel(0x4001, &bob6), 443);
     alice.port++;
     assert_int_equal(bind_channel(0x4001, &bob), 437);

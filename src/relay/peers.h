@@ -13,8 +13,10 @@
 
 #define KH_RELAY_PEERS_MAX 256 /* four addresses of each member of a full room; a power of two */
 
-#define KH_RELAY_CHANNEL_MIN 0x4000 /* RFC 8656 12: what RFC 7983 leaves to channels */
-#define KH_RELAY_CHANNEL_MAX 0x4fff
+/* RFC 8656 12 ends at 0x4fff, for RFC 7983's sake.  Clients of its predecessor RFC 5766, coturn's
+ * among them, take any up to 0x7fff, and nothing else at our port begins with these bytes. */
+#define KH_RELAY_CHANNEL_MIN 0x4000
+#define KH_RELAY_CHANNEL_MAX 0x7fff
 
 struct kh_relay_permission {
     struct kh_addr peer; /* its port is 0: RFC 8656 9 */

@@ -1,0 +1,20 @@
+/* knotholed/relaying.h - what the relay is told about this machine.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KH_KNOTHOLED_RELAYING_H
+#define KH_KNOTHOLED_RELAYING_H
+
+#include "hub/hub.h"
+#include "io/udp.h"
+#include "options.h"
+
+/* Fills in the relay's configuration from the options and the addresses of this machine, of which
+ * those that `udp` listens at are relayed from.  The secret is read into `secret`.  False, having
+ * said why on stderr, if there is none or no address to relay from. */
+bool kh_knotholed_relaying_configure(const struct kh_knotholed_options *options,
+                                     const struct kh_io_udp_set *udp,
+                                     char secret[static KH_RELAY_SECRET_MAX + 2],
+                                     struct kh_relay_config *out);
+
+#endif
