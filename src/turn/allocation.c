@@ -25,6 +25,7 @@ struct kh_turn_event *kh_turn_allocation_end(struct kh_turn_client *client,
     assert(client->state != KH_TURN_IDLE);
     kh_turn_client_enter(client, KH_TURN_IDLE);
     kh_turn_ask_end(&client->ask);
+    client->clearing = false;
     memset(client->permissions, 0, sizeof client->permissions);
     memset(client->channels, 0, sizeof client->channels);
     client->relayed4 = client->relayed6 = (struct kh_addr){0};
@@ -86,6 +87,21 @@ static void take_allocated(struct kh_turn_client *client, kh_time now,
     event->allocated.lifetime = take_lifetime(client, now, message);
 }
 
+/* RFC 8656 7.4: this 5-tuple has an allocation, and we should use another.  But who has one socket
+ * for everything has no other; and when the answers to an earlier Allocate were lost, or we began
+ * anew on the same port, it is our own and can be given back. */
+static void clear(struct kh_turn_client *client, kh_time now)
+{
+    client->clearing = client->cleared = true;
+    kh_turn_ask_start(client, now, &client->ask);
+}
+
+static void take_cleared(struct kh_turn_client *client, kh_time now)
+{
+    client->clearing = false;
+    kh_turn_ask_start(client, now, &client->ask); /* it tells if the way is free */
+}
+
 static void take_refusal(struct kh_turn_client *client, const struct kh_stun_message *message,
                          unsigned code)
 {
@@ -127,8 +143,12 @@ void kh_turn_allocation_take(struct kh_turn_client *client, kh_time now,
     if (client->state == KH_TURN_RELEASING) {
         kh_turn_allocation_end(client, KH_TURN_EVENT_RELEASED); /* an error means it is gone too */
     } else if (client->state == KH_TURN_ALLOCATING) {
-        if (verdict == KH_TURN_SUCCESS)
+        if (client->clearing)
+            take_cleared(client, now);
+        else if (verdict == KH_TURN_SUCCESS)
             take_allocated(client, now, message);
+        else if (code == 437 && !client->cleared)
+            clear(client, now);
         else
             take_refusal(client, message, code);
     } else if (verdict == KH_TURN_SUCCESS) {
@@ -193,7 +213,7 @@ static bool next_keepalive(struct kh_turn_client *client, struct kh_datagram *ou
 bool kh_turn_allocation_next_transmit(struct kh_turn_client *client, struct kh_datagram *out)
 {
     struct kh_stun_writer writer;
-    bool allocating = client->state == KH_TURN_ALLOCATING;
+    bool allocating = client->state == KH_TURN_ALLOCATING && !client->clearing;
 
     if (!kh_turn_ask_begin(client, &client->ask, allocating ? KH_STUN_ALLOCATE : KH_STUN_REFRESH,
                            &writer))
@@ -204,7 +224,7 @@ bool kh_turn_allocation_next_transmit(struct kh_turn_client *client, struct kh_d
             kh_stun_add_u32(&writer, KH_STUN_REQUESTED_ADDRESS_FAMILY, FAMILY_IPV6);
         if (client->families == KH_TURN_BOTH)
             kh_stun_add_u32(&writer, KH_STUN_ADDITIONAL_ADDRESS_FAMILY, FAMILY_IPV6);
-    } else if (client->state == KH_TURN_RELEASING) {
+    } else if (client->state == KH_TURN_RELEASING || client->clearing) {
         kh_stun_add_u32(&writer, KH_STUN_LIFETIME, 0); /* RFC 8656 8.1 */
     }
     kh_turn_ask_finish(client, &client->ask, &writer, out);

@@ -262,10 +262,9 @@ static void tells_why_it_was_refused(void **state)
     static const struct {
         unsigned code;
         enum kh_turn_event_kind kind;
-    } cases[] = {{437, KH_TURN_EVENT_MISMATCH}, {441, KH_TURN_EVENT_FAILED},
-                 {442, KH_TURN_EVENT_FAILED},   {440, KH_TURN_EVENT_FAILED},
-                 {486, KH_TURN_EVENT_FAILED},   {508, KH_TURN_EVENT_FAILED},
-                 {300, KH_TURN_EVENT_FAILED} /* without an address */};
+    } cases[] = {{441, KH_TURN_EVENT_FAILED}, {442, KH_TURN_EVENT_FAILED},
+                 {440, KH_TURN_EVENT_FAILED}, {486, KH_TURN_EVENT_FAILED},
+                 {508, KH_TURN_EVENT_FAILED}, {300, KH_TURN_EVENT_FAILED} /* without an address */};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -286,6 +285,44 @@ static void tells_why_it_was_refused(void **state)
         assert_true(kh_turn_client_timeout(wire.client) == KH_NEVER);
         allocate(&wire, &request); /* and it may be tried again */
         assert_int_equal(wire.sent_count, 1);
+        kh_turn_client_free(wire.client);
+    }
+}
+
+/* RFC 8656 7.4, and a little more: the allocation in the way may be our own. */
+static void clears_its_own_allocation_out_of_the_way(void **state)
+{
+    static const unsigned answers[] = {0, 441};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct wire wire;
+        struct kh_turn_request request;
+        struct kh_stun_message message;
+        uint32_t lifetime = 1;
+
+        setup(&wire, &defaults);
+        request = request_of(&wire);
+        request.realm = text_span(REALM);
+        request.nonce = text_span("nonce 1");
+        allocate(&wire, &request);
+        message = request_at(&wire, 0, KH_STUN_ALLOCATE);
+        answer_plainly(&wire, &message, 437);
+        assert_int_equal(wire.event_count, 0);
+        message = request_at(&wire, 0, KH_STUN_REFRESH);
+        assert_true(kh_stun_find_u32(&message, KH_STUN_LIFETIME, &lifetime));
+        assert_int_equal(lifetime, 0);
+        answer_plainly(&wire, &message, answers[i]);
+        message = request_at(&wire, 0, KH_STUN_ALLOCATE);
+        if (answers[i] == 0) {
+            grant(&wire, &message, md5_key());
+            assert_int_equal(wire.events[0].kind, KH_TURN_EVENT_ALLOCATED);
+        } else {
+            answer_plainly(&wire, &message, 437); /* it was another's */
+            assert_int_equal(wire.event_count, 1);
+            assert_int_equal(wire.events[0].kind, KH_TURN_EVENT_MISMATCH);
+            assert_int_equal(wire.events[0].code, 437);
+        }
         kh_turn_client_free(wire.client);
     }
 }
@@ -616,6 +653,7 @@ int main(void)
         cmocka_unit_test(ignores_a_downgrade),
         cmocka_unit_test(believes_no_answer_without_integrity),
         cmocka_unit_test(tells_why_it_was_refused),
+        cmocka_unit_test(clears_its_own_allocation_out_of_the_way),
         cmocka_unit_test(tells_of_another_server),
         cmocka_unit_test(asks_for_both_families),
         cmocka_unit_test(takes_no_address_of_a_family_not_asked_for),

@@ -117,6 +117,7 @@ enum kh_status kh_turn_client_allocate(struct kh_turn_client *client, kh_time no
     client->server = request->server;
     client->local = request->local;
     client->families = request->families;
+    client->clearing = client->cleared = false;
     kh_turn_client_enter(client, KH_TURN_ALLOCATING);
     kh_turn_ask_start(client, now, &client->ask);
     run(client, now);

@@ -59,7 +59,8 @@ enum kh_turn_permission_state {
 };
 
 struct kh_turn_permission {
-    struct kh_addr ip; /* port 0; KH_FAMILY_NONE: this slot is free */
+    struct kh_addr ip;   /* port 0; KH_FAMILY_NONE: this slot is free */
+    struct kh_addr peer; /* there, to whom we last sent: see permission.c */
     enum kh_turn_permission_state state;
     struct kh_turn_ask ask;
     kh_time used_at; /* we last sent to that IP */
@@ -93,6 +94,8 @@ struct kh_turn_client {
     struct kh_turn_auth auth;
 
     struct kh_turn_ask ask; /* Allocate or Refresh, as the state says */
+    bool clearing;          /* while ALLOCATING: taking away an allocation that is in the way */
+    bool cleared;           /* that was tried */
     struct kh_addr relayed4;
     struct kh_addr relayed6;
     kh_time refresh_at;

@@ -78,7 +78,7 @@ static void have_channel(struct wire *wire)
     assert_true(kh_turn_client_has_channel(wire->client, &wire->peer));
 }
 
-/* RFC 8656 10.1: the permission is for the IP; the port of the request means nothing. */
+/* RFC 8656 10.1: the permission is for the IP, whatever port the request names. */
 static void asks_for_a_permission_ahead_of_the_first_datagram(void **state)
 {
     struct wire wire;
@@ -174,6 +174,7 @@ static void tells_of_a_refused_peer_and_sends_it_nothing(void **state)
 {
     struct wire wire;
     struct kh_stun_message message;
+    struct kh_addr addr;
 
     (void)state;
     setup(&wire, &defaults);
@@ -188,6 +189,12 @@ static void tells_of_a_refused_peer_and_sends_it_nothing(void **state)
     send_text(&wire, &wire.peer, "hello");
     assert_int_equal(wire.sent_count, 0);
     assert_int_equal(kh_turn_client_stats(wire.client).dropped_unsent, 1);
+    wire.peer.port++; /* a relay may refuse its own port and allow one that it relays for */
+    send_text(&wire, &wire.peer, "hello");
+    message = request_at(&wire, 0, KH_STUN_CREATE_PERMISSION);
+    assert_true(kh_stun_find_addr(&message, KH_STUN_XOR_PEER_ADDRESS, &addr));
+    assert_true(kh_addr_equal(&addr, &wire.peer));
+    answer_plainly(&wire, &message, 403);
     pass(&wire, KH_SECONDS(60));
     send_text(&wire, &wire.peer, "hello"); /* perhaps its mind has changed */
     (void)request_at(&wire, 0, KH_STUN_CREATE_PERMISSION);

@@ -5,6 +5,9 @@
  * One request for each IP, though one could name several: a server that refuses one of them would
  * refuse all, and not say which.  Only sending keeps a permission alive; whom we no longer speak
  * to cannot keep speaking to us.
+ *
+ * RFC 8656 9 has servers ignore the port, yet of its own IP a server may let us reach only the
+ * ports it relays for.  So requests name a peer we mean, and a refusal holds for that port only.
  */
 #include "turn/client.h"
 
@@ -63,6 +66,14 @@ static void forget(struct kh_turn_permission *permission)
     *permission = (struct kh_turn_permission){0};
 }
 
+static void ask_for(struct kh_turn_client *client, kh_time now,
+                    struct kh_turn_permission *permission, const struct kh_addr *peer)
+{
+    permission->peer = *peer;
+    enter(permission, KH_TURN_PERMISSION_ASKED, KH_NEVER);
+    kh_turn_ask_start(client, now, &permission->ask);
+}
+
 struct kh_turn_permission *kh_turn_permission_use(struct kh_turn_client *client, kh_time now,
                                                   const struct kh_addr *peer)
 {
@@ -74,9 +85,13 @@ struct kh_turn_permission *kh_turn_permission_use(struct kh_turn_client *client,
         if (permission == NULL)
             return NULL;
         *permission = (struct kh_turn_permission){.ip = ip_of(peer)};
-        enter(permission, KH_TURN_PERMISSION_ASKED, KH_NEVER);
-        kh_turn_ask_start(client, now, &permission->ask);
+        ask_for(client, now, permission, peer);
+    } else if (permission->state == KH_TURN_PERMISSION_REFUSED &&
+               permission->peer.port != peer->port) {
+        ask_for(client, now, permission, peer);
     }
+    if (permission->state == KH_TURN_PERMISSION_GRANTED)
+        permission->peer = *peer; /* the one to name in the next refresh */
     permission->used_at = now;
     return permission;
 }
@@ -106,7 +121,7 @@ static void take(struct kh_turn_client *client, kh_time now, struct kh_turn_perm
     } else if (verdict == KH_TURN_ERROR) {
         enter(permission, KH_TURN_PERMISSION_REFUSED, kh_time_add(now, REFUSED_PAUSE));
         event = kh_turn_client_tell(client, KH_TURN_EVENT_PEER_REFUSED);
-        event->addr = permission->ip;
+        event->addr = permission->peer;
         event->code = code;
     }
 }
@@ -152,7 +167,7 @@ bool kh_turn_permission_next_transmit(struct kh_turn_client *client, struct kh_d
         struct kh_stun_writer writer;
 
         if (kh_turn_ask_begin(client, &permission->ask, KH_STUN_CREATE_PERMISSION, &writer)) {
-            kh_stun_add_addr(&writer, KH_STUN_XOR_PEER_ADDRESS, &permission->ip);
+            kh_stun_add_addr(&writer, KH_STUN_XOR_PEER_ADDRESS, &permission->peer);
             kh_turn_ask_finish(client, &permission->ask, &writer, out);
             return true;
         }

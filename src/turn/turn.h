@@ -78,11 +78,12 @@ enum kh_turn_event_kind {
     /* The rest but PEER_REFUSED say that there is no allocation now: allocate may be called again.
      */
     KH_TURN_EVENT_FAILED,    /* refused with `code`; 0: no answer, or none we may believe */
-    KH_TURN_EVENT_MISMATCH,  /* 437: this 5-tuple has an allocation already; use another `local` */
+    KH_TURN_EVENT_MISMATCH,  /* 437: this 5-tuple has an allocation of another; use another `local`
+                              */
     KH_TURN_EVENT_ALTERNATE, /* 300: try the server at `addr` */
     KH_TURN_EVENT_LOST,      /* the server forgot the allocation, or fell silent until it expired */
     KH_TURN_EVENT_RELEASED,
-    KH_TURN_EVENT_PEER_REFUSED, /* no permission for the IP of `addr`: 403, 443, … in `code` */
+    KH_TURN_EVENT_PEER_REFUSED, /* no permission for `addr`: 403, 443, … in `code` */
 };
 
 struct kh_turn_event {
