@@ -27,7 +27,8 @@ void kh_node_reflexive_aim(struct kh_node *node, const struct kh_addr *joined)
     struct kh_addr other = {0};
 
     for (size_t i = node->server_count; i > 0; i--)
-        if (node->servers[i - 1].family != joined->family)
+        if (node->servers[i - 1].family != joined->family &&
+            node->servers[i - 1].transport == KH_UDP)
             other = node->servers[i - 1];
     reflexive->ask_at = kh_addr_is_none(&other) ? KH_NEVER : node->now;
     if (kh_addr_equal(&reflexive->server, &other))

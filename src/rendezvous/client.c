@@ -123,6 +123,7 @@ enum kh_status kh_rendezvous_client_new(struct kh_rendezvous_client **out,
     client->silent_since = KH_NEVER;
     client->refresh_at = KH_NEVER;
     client->leave_until = KH_NEVER;
+    client->knock.next_at = KH_NEVER;
     kh_rng_init(&client->rng, config->seed);
     kh_ed25519_public(&config->room_seed, client->room);
     *out = client;
@@ -140,7 +141,7 @@ void kh_rendezvous_client_free(struct kh_rendezvous_client *client)
 
 static bool has_transmit(const struct kh_rendezvous_client *client)
 {
-    bool due = client->ack_due || client->update.due || client->leave.due;
+    bool due = client->ack_due || client->update.due || client->leave.due || client->knock.due;
 
     for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++)
         due = due || client->race.targets[i].ask.due;
@@ -161,6 +162,7 @@ static void run(struct kh_rendezvous_client *client, kh_time now)
     kh_rendezvous_race_handle_timeout(client, now);
     kh_rendezvous_session_handle_timeout(client, now);
     kh_rendezvous_members_handle_timeout(client, now);
+    kh_rendezvous_knock_handle_timeout(client, now);
     if (client->silence_told || client->silent_since == KH_NEVER ||
         kh_time_since(now, client->silent_since) < client->config.unreachable)
         return;
@@ -211,8 +213,12 @@ void kh_rendezvous_client_probe(struct kh_rendezvous_client *client, kh_time now
     assert_drained(client);
     if (client->state == KH_RENDEZVOUS_JOINED)
         kh_rendezvous_session_update(client, now);
-    for (size_t i = 0; client->race.active && i < client->config.server_count; i++)
-        client->race.targets[i].ask.next_at = now;
+    for (size_t i = 0; client->race.active && i < client->config.server_count; i++) {
+        struct kh_rendezvous_target *target = &client->race.targets[i];
+
+        if (target->server.transport == KH_UDP || target->ask.attempts > 0)
+            target->ask.next_at = now; /* else UDP is to answer first */
+    }
     run(client, now);
 }
 
@@ -241,6 +247,13 @@ static bool is_server(const struct kh_rendezvous_client *client, const struct kh
     return false;
 }
 
+static void handle_join_answer(struct kh_rendezvous_client *client,
+                               const struct kh_rendezvous_input *input)
+{
+    if (!kh_rendezvous_knock_handle_answer(client, input))
+        kh_rendezvous_race_handle_answer(client, input);
+}
+
 static void handle_message(struct kh_rendezvous_client *client,
                            const struct kh_rendezvous_input *input)
 {
@@ -250,7 +263,7 @@ static void handle_message(struct kh_rendezvous_client *client,
     if (!message->has_fingerprint || message->unknown_count > 0)
         client->stats.dropped_malformed++;
     else if (message->method == KH_STUN_JOIN && is_answer)
-        kh_rendezvous_race_handle_answer(client, input);
+        handle_join_answer(client, input);
     else
         kh_rendezvous_session_handle_message(client, input);
 }
@@ -284,6 +297,7 @@ bool kh_rendezvous_client_next_transmit(struct kh_rendezvous_client *client,
                                         struct kh_datagram *out)
 {
     return kh_rendezvous_session_next_transmit(client, out) ||
+           kh_rendezvous_knock_next_transmit(client, out) ||
            kh_rendezvous_race_next_transmit(client, out);
 }
 
@@ -304,6 +318,7 @@ kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client)
 
     timeout = kh_time_min(timeout, kh_rendezvous_session_timeout(client));
     timeout = kh_time_min(timeout, kh_rendezvous_members_timeout(client));
+    timeout = kh_time_min(timeout, kh_rendezvous_knock_timeout(client));
     if (client->silent_since != KH_NEVER && !client->silence_told)
         timeout =
             kh_time_min(timeout, kh_time_add(client->silent_since, client->config.unreachable));

@@ -7,9 +7,10 @@
 #include <assert.h>
 #include <string.h>
 
-#define STAGGER KH_MILLISECONDS(75) /* a broken family costs no more than this (RFC 8305 5) */
-#define ELECTED_ATTEMPTS 3          /* unanswered, and the others are asked again */
-#define CHALLENGES_MAX 3            /* in a row; more, and we ask slowly */
+#define STAGGER KH_MILLISECONDS(75)    /* a broken family costs no more than this (RFC 8305 5) */
+#define TCP_DELAY KH_MILLISECONDS(300) /* UDP that works has answered by then, nearly always */
+#define ELECTED_ATTEMPTS 3             /* unanswered, and the others are asked again */
+#define CHALLENGES_MAX 3               /* in a row; more, and we ask slowly */
 #define REFUSE_DELAY                                                                               \
     KH_MILLISECONDS(400) /* a refusal is not authenticated: a welcome may follow                   \
                           */
@@ -29,10 +30,11 @@ static void new_key(struct kh_rendezvous_client *client)
     kh_x25519_public(&race->private_key, race->public_key);
 }
 
+/* By whatever transport: a nonce stands for our IP address. */
 static bool is_ticket_for(const struct kh_rendezvous_ticket *ticket, const struct kh_addr *server)
 {
     return ticket->nonce_len > 0 && ticket->nonce_len <= KH_RENDEZVOUS_NONCE_MAX &&
-           kh_addr_equal(&ticket->server, server);
+           ticket->server.port == server->port && kh_addr_ip_equal(&ticket->server, server);
 }
 
 static void set_nonce(struct kh_rendezvous_target *target, const uint8_t *nonce, size_t len)
@@ -42,12 +44,38 @@ static void set_nonce(struct kh_rendezvous_target *target, const uint8_t *nonce,
     target->nonce_len = len;
 }
 
+/* Starts the asks of one transport, those with a ticket first. */
+static void start_asks(struct kh_rendezvous_client *client, kh_time start, bool is_udp)
+{
+    struct kh_rendezvous_race *race = &client->race;
+    kh_time at = start;
+
+    for (int with_ticket = 1; with_ticket >= 0; with_ticket--) {
+        for (size_t i = 0; i < client->config.server_count; i++) {
+            struct kh_rendezvous_target *target = &race->targets[i];
+
+            if ((target->server.transport == KH_UDP) != is_udp ||
+                (target->nonce_len > 0) != (with_ticket == 1))
+                continue;
+            kh_rendezvous_ask_start(client, at, &target->ask);
+            at = kh_time_add(at, STAGGER);
+        }
+    }
+}
+
+static bool has_udp(const struct kh_rendezvous_client *client)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < client->config.server_count; i++)
+        found = found || client->config.servers[i].transport == KH_UDP;
+    return found;
+}
+
 void kh_rendezvous_race_start(struct kh_rendezvous_client *client, kh_time now,
                               const struct kh_rendezvous_ticket *ticket)
 {
     struct kh_rendezvous_race *race = &client->race;
-    kh_duration delay = 0;
-    bool has_ticket = false;
 
     *race = (struct kh_rendezvous_race){
         .active = true, .elected = KH_RENDEZVOUS_NOBODY, .refuse_at = KH_NEVER};
@@ -55,19 +83,11 @@ void kh_rendezvous_race_start(struct kh_rendezvous_client *client, kh_time now,
     new_key(client);
     for (size_t i = 0; i < client->config.server_count; i++) {
         race->targets[i].server = client->config.servers[i];
-        if (!is_ticket_for(ticket, &client->config.servers[i]))
-            continue;
-        set_nonce(&race->targets[i], ticket->nonce, ticket->nonce_len);
-        kh_rendezvous_ask_start(client, now, &race->targets[i].ask);
-        has_ticket = true;
+        if (is_ticket_for(ticket, &client->config.servers[i]))
+            set_nonce(&race->targets[i], ticket->nonce, ticket->nonce_len);
     }
-    delay = has_ticket ? STAGGER : 0;
-    for (size_t i = 0; i < client->config.server_count; i++) {
-        if (race->targets[i].ask.active)
-            continue;
-        kh_rendezvous_ask_start(client, kh_time_add(now, delay), &race->targets[i].ask);
-        delay += STAGGER;
-    }
+    start_asks(client, now, true);
+    start_asks(client, has_udp(client) ? kh_time_add(now, TCP_DELAY) : now, false);
 }
 
 void kh_rendezvous_race_stop(struct kh_rendezvous_client *client)
@@ -79,11 +99,12 @@ void kh_rendezvous_race_stop(struct kh_rendezvous_client *client)
 /* ---- requests ---- */
 
 /* Asks for a nonce only, and is padded so that the answer is no longer. */
-static size_t write_challenge_request(const struct kh_rendezvous_target *target, uint8_t *data)
+size_t kh_rendezvous_write_challenge_request(const uint8_t id[static KH_STUN_ID_LEN],
+                                             uint8_t data[static KH_DATAGRAM_MAX])
 {
     static const uint8_t padding[KH_RENDEZVOUS_CHALLENGE_PADDING];
     struct kh_stun_writer writer =
-        kh_stun_begin(data, KH_DATAGRAM_MAX, KH_STUN_REQUEST, KH_STUN_JOIN, target->ask.id);
+        kh_stun_begin(data, KH_DATAGRAM_MAX, KH_STUN_REQUEST, KH_STUN_JOIN, id);
 
     kh_stun_add(&writer, KH_STUN_PADDING, padding, sizeof padding);
     return kh_rendezvous_finish(&writer, NULL);
@@ -153,7 +174,7 @@ bool kh_rendezvous_race_next_transmit(struct kh_rendezvous_client *client, struc
         target->ask.due = false;
         *out = (struct kh_datagram){.to = target->server, .data = client->data};
         if (target->nonce_len == 0) {
-            out->len = write_challenge_request(target, client->data);
+            out->len = kh_rendezvous_write_challenge_request(target->ask.id, client->data);
         } else {
             out->len = write_join(client, target, client->data);
             race->spread += target->joining ? 0 : 1;
@@ -240,6 +261,7 @@ static bool read_session(const struct kh_rendezvous_client *client,
     out->nonce_len = nonce.len;
     third = KH_SECONDS(lifetime) / 3;
     out->refresh = client->config.refresh < third ? client->config.refresh : third;
+    out->mapped.transport = input->datagram->from.transport;
     out->server = input->datagram->from;
     out->local = input->datagram->to;
     out->active = true;

@@ -300,6 +300,7 @@ static void update_done(struct kh_rendezvous_client *client,
         client->stats.dropped_malformed++;
         return;
     }
+    mapped.transport = input->datagram->from.transport;
     if (kh_addr_equal(&mapped, &session->mapped) && kh_addr_equal(&local, &session->local))
         return;
     session->mapped = mapped;

@@ -55,6 +55,17 @@ struct kh_rendezvous_race {
     size_t card_len; /* 0: not frozen yet */
 };
 
+/* ---- a session by TCP looks for a way by UDP ---- */
+
+struct kh_rendezvous_knock {
+    bool due; /* waits in next_transmit */
+    bool is_open;
+    uint8_t id[KH_STUN_ID_LEN];
+    size_t server_at; /* whom we ask */
+    kh_time next_at;  /* KH_NEVER: we have UDP, or no session */
+    kh_duration wait; /* until the one after that */
+};
+
 /* ---- the session ---- */
 
 struct kh_rendezvous_session {
@@ -131,6 +142,7 @@ struct kh_rendezvous_client {
 
     struct kh_rendezvous_race race;
     struct kh_rendezvous_session session;
+    struct kh_rendezvous_knock knock;
     struct kh_rendezvous_known known[KH_RENDEZVOUS_KNOWN_MAX];
     struct kh_rendezvous_range ranges[KH_RENDEZVOUS_RANGES_MAX];
     size_t range_count;
@@ -198,6 +210,20 @@ void kh_rendezvous_race_handle_answer(struct kh_rendezvous_client *client,
 void kh_rendezvous_race_handle_timeout(struct kh_rendezvous_client *client, kh_time now);
 bool kh_rendezvous_race_next_transmit(struct kh_rendezvous_client *client, struct kh_datagram *out);
 kh_time kh_rendezvous_race_timeout(const struct kh_rendezvous_client *client);
+
+/* Writes the request that asks for a nonce only; returns its length. */
+size_t kh_rendezvous_write_challenge_request(const uint8_t id[static KH_STUN_ID_LEN],
+                                             uint8_t data[static KH_DATAGRAM_MAX]);
+
+/* ---- client_knock.c ---- */
+
+void kh_rendezvous_knock_handle_timeout(struct kh_rendezvous_client *client, kh_time now);
+bool kh_rendezvous_knock_next_transmit(struct kh_rendezvous_client *client,
+                                       struct kh_datagram *out);
+/* True if it was the answer to a knock. */
+bool kh_rendezvous_knock_handle_answer(struct kh_rendezvous_client *client,
+                                       const struct kh_rendezvous_input *input);
+kh_time kh_rendezvous_knock_timeout(const struct kh_rendezvous_client *client);
 
 /* ---- client_session.c ---- */
 

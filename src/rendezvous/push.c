@@ -131,7 +131,9 @@ static struct kh_rendezvous_change change_of(const struct kh_rendezvous_entry *e
     if (entry->member == NULL)
         return change;
     change.present = true;
-    change.public = entry->member->public;
+    /* Nobody can send there but we, along its connection. */
+    if (entry->member->public.transport == KH_UDP)
+        change.public = entry->member->public;
     change.card = (struct kh_span){entry->member->card, entry->member->card_len};
     return change;
 }

@@ -19,7 +19,7 @@
 #define KH_RENDEZVOUS_CARD_MAX 800        /* sealed; one push with one card fits one datagram */
 #define KH_RENDEZVOUS_SIGNAL_MAX 960      /* sealed; fits one datagram with all its framing */
 #define KH_RENDEZVOUS_NONCE_MAX 64
-#define KH_RENDEZVOUS_SERVERS_MAX 4  /* addresses of one server: two families, two each */
+#define KH_RENDEZVOUS_SERVERS_MAX 8  /* of one server: two families, two each, UDP and TCP */
 #define KH_RENDEZVOUS_MEMBERS_MAX 64 /* of one room */
 
 struct kh_rendezvous_member_id {
@@ -60,7 +60,9 @@ enum kh_rendezvous_client_state {
 };
 
 struct kh_rendezvous_client_config {
-    struct kh_addr servers[KH_RENDEZVOUS_SERVERS_MAX]; /* raced; the first answer decides */
+    /* Raced; the first answer decides.  TCP gets no start before UDP had time to answer, and UDP
+     * that answers later is preferred to it.  One that falls silent is followed by the next. */
+    struct kh_addr servers[KH_RENDEZVOUS_SERVERS_MAX];
     size_t server_count;
     struct kh_secret room_seed; /* of the room's Ed25519 key pair */
     struct kh_rendezvous_member_id member;
@@ -86,8 +88,8 @@ enum kh_rendezvous_client_event_kind {
 struct kh_rendezvous_client_event {
     enum kh_rendezvous_client_event_kind kind;
     struct kh_rendezvous_member_id id;
-    struct kh_addr public; /* MEMBER: where the server sees this member */
-    struct kh_addr mapped; /* where the server sees us */
+    struct kh_addr public; /* MEMBER: where the server sees this member; none if not by UDP */
+    struct kh_addr mapped; /* where the server sees us, by the transport we use */
     struct kh_addr local;  /* the local address its answer arrived at */
     struct kh_addr server;
     struct kh_rendezvous_ticket ticket;

@@ -133,6 +133,8 @@ static void write_addr(struct kh_writer *writer, const struct kh_addr *addr)
     memcpy(ip, addr->ip, sizeof ip);
     mask_ip(ip, len);
     kh_write_u8(writer, addr->family);
+    if (kh_addr_is_none(addr))
+        return;
     kh_write_u16(writer, (uint16_t)(addr->port ^ (KH_STUN_MAGIC >> 16)));
     kh_write_bytes(writer, ip, len);
 }
@@ -140,9 +142,13 @@ static void write_addr(struct kh_writer *writer, const struct kh_addr *addr)
 static bool read_addr(struct kh_reader *reader, struct kh_addr *out)
 {
     uint8_t family = kh_read_u8(reader);
-    uint16_t port = (uint16_t)(kh_read_u16(reader) ^ (KH_STUN_MAGIC >> 16));
+    uint16_t port;
     uint8_t ip[16];
 
+    *out = (struct kh_addr){0};
+    if (family == KH_FAMILY_NONE)
+        return !reader->failed;
+    port = (uint16_t)(kh_read_u16(reader) ^ (KH_STUN_MAGIC >> 16));
     if (family != KH_FAMILY_IPV4 && family != KH_FAMILY_IPV6)
         return false;
     kh_read_copy(reader, ip, family == KH_FAMILY_IPV4 ? 4 : 16);

@@ -72,9 +72,19 @@ static void carry_once(struct sim *sim, const struct kh_datagram *datagram)
     memcpy(packet->data, datagram->data, datagram->len);
 }
 
+static bool is_blocked(const struct sim *sim, const struct kh_datagram *datagram)
+{
+    bool is_up = kh_addr_equal(&datagram->to, &sim->servers[0]) ||
+                 kh_addr_equal(&datagram->to, &sim->servers[1]);
+
+    return datagram->to.transport == KH_UDP && (sim->udp_down || (sim->udp_up_only && !is_up));
+}
+
 static void carry(struct sim *sim, const struct kh_datagram *datagram)
 {
     assert(datagram->len <= KH_DATAGRAM_MAX);
+    if (is_blocked(sim, datagram))
+        return;
     if (sim->ipv4_down &&
         (datagram->from.family == KH_FAMILY_IPV4 || datagram->to.family == KH_FAMILY_IPV4))
         return;
@@ -193,6 +203,7 @@ static void drain_host(struct sim *sim, struct sim_host *host)
         note(sim, host, &event);
     while (kh_rendezvous_client_next_transmit(host->client, &out)) {
         out.from = host->addr[out.to.family == KH_FAMILY_IPV6];
+        out.from.transport = out.to.transport;
         sim->to_server++;
         capture(sim, &out);
         carry(sim, &out);
@@ -226,6 +237,7 @@ static void deliver(struct sim *sim, struct sim_packet *packet)
     struct kh_datagram datagram = {packet->from, packet->to, packet->data, packet->len};
 
     packet->used = false;
+    packet->to.transport = KH_UDP;
     if (kh_addr_equal(&packet->to, &sim->servers[0]) ||
         kh_addr_equal(&packet->to, &sim->servers[1])) {
         deliver_to_server(sim, &datagram);

@@ -26,7 +26,7 @@ struct sim_member {
 
 struct sim_host {
     struct kh_rendezvous_client *client; /* owned */
-    struct kh_addr addr[2];              /* as the server sees us: IPv4, IPv6 */
+    struct kh_addr addr[2];              /* as the server sees us: IPv4, IPv6; TCP alike */
     struct kh_rendezvous_member_id id;
     unsigned joined, mapped, left, unreachable, lost, member_events, gone_events;
     unsigned refused; /* code */
@@ -52,7 +52,7 @@ struct sim_packet {
 
 struct sim {
     struct kh_rendezvous_registry *registry; /* owned; NULL: the server is down */
-    struct kh_addr servers[2];
+    struct kh_addr servers[2];               /* TCP alike */
     struct kh_secret room_seed;
     struct sim_host hosts[SIM_HOSTS_MAX];
     size_t host_count;
@@ -61,6 +61,8 @@ struct sim {
     kh_duration delay, jitter; /* one way */
     unsigned loss, doubling;   /* per cent */
     bool ipv4_down;
+    bool udp_down;
+    bool udp_up_only;            /* it passes towards the server, nothing comes back */
     struct sim_packet *packets;  /* owned */
     struct sim_packet *captured; /* owned; towards the server */
     size_t captured_count;

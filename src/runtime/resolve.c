@@ -9,7 +9,7 @@
 
 #include "io/sockaddr.h"
 
-#define PER_FAMILY_MAX (KH_RENDEZVOUS_SERVERS_MAX / 2)
+#define PER_FAMILY_MAX (KH_RENDEZVOUS_SERVERS_MAX / 4) /* each by UDP and by TCP */
 
 static const struct addrinfo datagram_hints = {.ai_socktype = SOCK_DGRAM};
 

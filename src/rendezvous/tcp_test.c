@@ -1,0 +1,230 @@
+/* rendezvous/tcp_test.c - a client whose server can be had by TCP too: when it is, and when not.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "rendezvous/wire_sim_test.h"
+
+#define ROUND_TRIP KH_MILLISECONDS(40)
+#define TCP_DELAY KH_MILLISECONDS(300)
+
+static struct sim sim;
+
+static int set_up(void **state)
+{
+    (void)state;
+    sim_init(&sim, 1);
+    sim_start_server(&sim, 7);
+    sim.capturing = true;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sim_fini(&sim);
+    return 0;
+}
+
+static struct sim_host *add(bool with_udp, const struct kh_rendezvous_ticket *ticket)
+{
+    struct kh_rendezvous_client_config config = {.room_seed = sim.room_seed};
+
+    if (with_udp)
+        config.servers[config.server_count++] = sim.servers[0];
+    config.servers[config.server_count] = sim.servers[0];
+    config.servers[config.server_count++].transport = KH_TCP;
+    if (ticket != NULL)
+        config.ticket = *ticket;
+    return sim_add_config(&sim, &config);
+}
+
+/* How many datagrams went to the server by this transport. */
+static size_t sent_by(enum kh_transport transport)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < sim.captured_count; i++)
+        count += sim.captured[i].to.transport == transport ? 1 : 0;
+    return count;
+}
+
+static void working_udp_leaves_tcp_alone(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+
+    (void)state;
+    sim_join(&sim, alice, "a", NULL);
+    sim_probe(&sim, alice);
+    sim_run(&sim, KH_SECONDS(90));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->mapped_addr.transport, KH_UDP);
+    assert_int_equal(sent_by(KH_TCP), 0);
+}
+
+static void blocked_udp_costs_a_moment(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    struct sim_host *bob = add(true, NULL);
+    kh_time start = sim.now;
+
+    (void)state;
+    sim.udp_down = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_join(&sim, bob, "b", "first words");
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->joined_at - start, TCP_DELAY + 2 * ROUND_TRIP);
+    assert_int_equal(alice->mapped_addr.transport, KH_TCP);
+    assert_int_equal(alice->unreachable, 0);
+    assert_int_equal(alice->signal_count, 1);
+    assert_string_equal(alice->signals[0], "first words");
+    sim_say(&sim, alice, bob, "an answer", 1);
+    sim_run(&sim, ROUND_TRIP);
+    assert_int_equal(bob->signal_count, 1);
+    assert_int_equal(sim.amplified, 0);
+}
+
+/* Only the server can send along a connection, so its address is nobody else's business. */
+static void address_of_tcp_is_not_told(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    struct sim_host *bob = sim_add(&sim, NULL);
+
+    (void)state;
+    sim.udp_down = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_MILLISECONDS(500));
+    assert_int_equal(alice->joined, 1);
+    sim.udp_down = false;
+    sim_join(&sim, bob, "b", NULL);
+    sim_run(&sim, 3 * ROUND_TRIP);
+    assert_true(sim_sees(bob, alice, "a"));
+    assert_true(sim_sees(alice, bob, "b"));
+    assert_true(kh_addr_is_none(&sim_known(bob, alice)->public));
+    assert_true(kh_addr_equal(&sim_known(alice, bob)->public, &bob->addr[0]));
+}
+
+static void udp_that_comes_late_wins(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    struct sim_host *bob = sim_add(&sim, NULL);
+
+    (void)state;
+    sim_join(&sim, bob, "b", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    sim.udp_down = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_MILLISECONDS(500));
+    assert_int_equal(alice->mapped_addr.transport, KH_TCP);
+    sim.udp_down = false;
+    sim_run(&sim, KH_MILLISECONDS(500));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->mapped_addr.transport, KH_UDP);
+    assert_true(kh_addr_equal(&sim_known(bob, alice)->public, &alice->addr[0]));
+    sim.captured_count = 0;
+    sim_run(&sim, KH_SECONDS(90));
+    assert_int_equal(sent_by(KH_TCP), 0);
+    assert_int_equal(sim_stats(&sim).members, 2);
+}
+
+static void udp_that_does_not_come_back_is_no_way(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    struct sim_host *bob = add(true, NULL);
+
+    (void)state;
+    sim.udp_up_only = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_join(&sim, bob, "b", NULL);
+    sim_run(&sim, KH_SECONDS(90));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->mapped_addr.transport, KH_TCP);
+    assert_int_equal(sim_stats(&sim).members, 2);
+    sim_say(&sim, alice, bob, "still here", 1);
+    sim_run(&sim, ROUND_TRIP);
+    assert_string_equal(bob->signals[0], "still here");
+}
+
+static void session_moves_to_tcp_when_udp_dies(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    struct sim_host *bob = add(true, NULL);
+
+    (void)state;
+    sim_join(&sim, alice, "a", NULL);
+    sim_join(&sim, bob, "b", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    sim.udp_down = true;
+    sim_say(&sim, alice, bob, "over the fence", 1);
+    sim_probe(&sim, alice);
+    sim_probe(&sim, bob);
+    sim_run(&sim, KH_SECONDS(4));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->mapped_addr.transport, KH_TCP);
+    assert_int_equal(bob->mapped_addr.transport, KH_TCP);
+    assert_string_equal(bob->signals[0], "over the fence");
+    assert_true(kh_addr_is_none(&sim_known(bob, alice)->public));
+}
+
+static void tcp_alone_does_not_wait(void **state)
+{
+    struct sim_host *alice = add(false, NULL);
+    kh_time start = sim.now;
+
+    (void)state;
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->joined_at - start, 2 * ROUND_TRIP);
+    sim.captured_count = 0;
+    sim_run(&sim, KH_SECONDS(60));
+    assert_int_equal(sent_by(KH_UDP), 0);
+}
+
+static void ticket_is_good_for_both_transports(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    struct kh_rendezvous_ticket ticket;
+    kh_time start;
+
+    (void)state;
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    ticket = alice->ticket;
+    assert_int_equal(ticket.server.transport, KH_UDP);
+    sim_leave(&sim, alice);
+    sim_run(&sim, KH_SECONDS(1));
+
+    sim.udp_down = true;
+    start = sim.now;
+    alice = add(true, &ticket);
+    alice->addr[0] = sim.hosts[0].addr[0];
+    sim.hosts[0].addr[0] = (struct kh_addr){0};
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->joined_at - start, TCP_DELAY + ROUND_TRIP);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(working_udp_leaves_tcp_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(blocked_udp_costs_a_moment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(address_of_tcp_is_not_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(udp_that_comes_late_wins, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(udp_that_does_not_come_back_is_no_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(session_moves_to_tcp_when_udp_dies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tcp_alone_does_not_wait, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ticket_is_good_for_both_transports, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
