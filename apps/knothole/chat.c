@@ -230,10 +230,8 @@ static void on_event(struct kh_chat *chat, const struct kh_runtime_event *event)
 {
     kh_ending_note(&chat->ending, now_ms(), event);
     chat->view->event(chat, event);
-    if (event->kind == KH_RUNTIME_EVENT_ERROR) {
-        chat->failed = true;
+    if (event->kind == KH_RUNTIME_EVENT_ERROR)
         kh_chat_leave(chat);
-    }
     if (event->kind == KH_RUNTIME_EVENT_LEFT)
         close_all(chat);
 }
@@ -299,7 +297,7 @@ static int finish(struct kh_chat *chat)
         (void)fprintf(stderr, "knothole chat: %zu message%s not delivered to everyone\n", missing,
                       missing == 1 ? " was" : "s were");
     kh_ending_fini(&chat->ending);
-    return chat->failed && code == KH_EXIT_OK ? KH_EXIT_FAILED : code;
+    return code;
 }
 
 static int run(struct kh_chat *chat)

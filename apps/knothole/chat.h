@@ -55,8 +55,7 @@ struct kh_chat {
     struct kh_ending ending;
     void *screen; /* of the screen view */
     bool leaving;
-    bool failed; /* it could not go on */
-    bool over;   /* everything is closing */
+    bool over; /* everything is closing */
 };
 
 enum kh_chat_taken {

@@ -92,10 +92,12 @@ void kh_ending_note(struct kh_ending *ending, uint64_t now, const struct kh_runt
         if (ending->left_undelivered > 0)
             ending->left_undelivered--;
         break;
+    case KH_RUNTIME_EVENT_ERROR:
+        ending->failed = true;
+        break;
     case KH_RUNTIME_EVENT_GONE:
     case KH_RUNTIME_EVENT_PATH_LOST:
     case KH_RUNTIME_EVENT_WARNING:
-    case KH_RUNTIME_EVENT_ERROR:
     case KH_RUNTIME_EVENT_LEFT:
         break;
     }
@@ -138,7 +140,9 @@ int kh_ending_exit_code(const struct kh_ending *ending, size_t *missing)
     for (const struct kh_ending_message *at = ending->first; at != NULL; at = at->next)
         unheard++;
     *missing = unheard > ending->left_undelivered ? unheard : ending->left_undelivered;
-    if (!ending->joined)
+    if (!ending->joined && !ending->failed)
         return KH_EXIT_NO_SERVER;
-    return *missing > 0 || ending->skipped > 0 ? KH_EXIT_UNDELIVERED : KH_EXIT_OK;
+    if (*missing > 0 || ending->skipped > 0)
+        return KH_EXIT_UNDELIVERED;
+    return ending->failed ? KH_EXIT_FAILED : KH_EXIT_OK;
 }

@@ -28,6 +28,7 @@ struct kh_ending {
     uint64_t linger_ms;
     bool joined;      /* a server was reached */
     bool unreachable; /* it was reported that none is */
+    bool failed;      /* it cannot go on: the server refused us, or the machine did */
     bool met;         /* a member was present at some time */
     bool input_over;  /* ended, or it cannot be read on because too much is undelivered */
     uint64_t over_at;

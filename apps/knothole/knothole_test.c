@@ -263,6 +263,19 @@ static void progress_prolongs_the_wait(void **state)
     kh_ending_fini(&ending);
 }
 
+static void refusal_is_not_want_of_a_server(void **state)
+{
+    struct kh_ending ending = {.linger_ms = 0};
+    size_t missing;
+
+    (void)state;
+    note(&ending, 0, KH_RUNTIME_EVENT_ERROR, "");
+    assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_FAILED);
+    note(&ending, 0, KH_RUNTIME_EVENT_SENT, "a");
+    assert_int_equal(kh_ending_exit_code(&ending, &missing), KH_EXIT_UNDELIVERED);
+    kh_ending_fini(&ending);
+}
+
 /* ---- JSON ---- */
 
 static void check_json(json_t *object, const char *expected)
@@ -479,6 +492,7 @@ int main(void)
         cmocka_unit_test(leaves_when_all_is_delivered),
         cmocka_unit_test(waits_no_longer_than_linger),
         cmocka_unit_test(server_gets_time_to_answer),
+        cmocka_unit_test(refusal_is_not_want_of_a_server),
         cmocka_unit_test(progress_prolongs_the_wait),
         cmocka_unit_test(json_events_are_the_contract),
         cmocka_unit_test(json_path_is_the_contract),
