@@ -97,10 +97,10 @@ static enum found find(const struct kh_stun_stream *stream, struct shape *out)
         return FOUND_FRAME;
     }
     /* RFC 7983 7: 0..3 is STUN, and 64..79 TURN channels (RFC 8656 12).  Our methods fill the
-     * whole of what two zero bits leave. */
+     * whole of what two zero bits leave, and the channels of RFC 5766 clients go up to 127. */
     if (data[0] < 0x40)
         return find_message(data, len, out);
-    if (data[0] < 0x50)
+    if (data[0] < 0x80)
         return find_channel_data(data, len, out);
     return FOUND_NOTHING;
 }
@@ -141,7 +141,7 @@ bool kh_stun_stream_is_partial(const struct kh_stun_stream *stream)
 
 size_t kh_stun_stream_padding(const uint8_t *frame, size_t len)
 {
-    bool is_channel_data = len >= CHANNEL_HEADER_LEN && (frame[0] & 0xF0) == 0x40 &&
+    bool is_channel_data = len >= CHANNEL_HEADER_LEN && (frame[0] & 0xC0) == 0x40 &&
                            CHANNEL_HEADER_LEN + (size_t)u16_at(frame + 2) == len;
 
     return is_channel_data ? (4 - len % 4) % 4 : 0;

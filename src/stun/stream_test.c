@@ -190,7 +190,7 @@ static void garbage_breaks_the_stream_at_once(void **state)
     expect_broken("GET / HTTP/1.1\r\n", 16);
     expect_broken("\x16\x03\x01\x02\x00\x01", 6); /* TLS where none is expected */
     expect_broken("\x80", 1);
-    expect_broken("\x50", 1);
+    expect_broken("\xC0", 1);
     (void)message(data, 0);
     data[4] = 0x20; /* not the magic cookie: known with its first byte */
     expect_broken(data, 5);
