@@ -15,6 +15,7 @@ enum kh_command_exit {
 
 /* argv[0] is the command's name.  Returns the program's exit code. */
 int kh_command_chat(int argc, char **argv);
+int kh_command_doctor(int argc, char **argv);
 int kh_command_new(int argc, char **argv);
 
 #endif

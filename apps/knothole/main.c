@@ -18,6 +18,7 @@ struct command {
 
 static const struct command commands[] = {
     {"chat", kh_command_chat, "LINK|SERVER   talk with everyone who has the link"},
+    {"doctor", kh_command_doctor, "SERVER      say what network this is, and whom it reaches"},
     {"new", kh_command_new, " SERVER        print a link to a new room"},
 };
 

@@ -7,6 +7,7 @@ import sys
 
 import chat
 import demo
+import doctor
 import network
 import selftest
 import smoke
@@ -30,6 +31,11 @@ def command_selftest(options):
 def command_smoke(options):
     need_namespaces()
     return smoke.smoke(options.case)
+
+
+def command_doctor(options):
+    need_namespaces()
+    return doctor.doctor(options.kind)
 
 
 def command_demo(_options):
@@ -67,6 +73,9 @@ def parse(arguments):
     one = commands.add_parser('smoke', help='the cases every commit must pass')
     one.add_argument('case', nargs='*')
     one.set_defaults(function=command_smoke)
+    one = commands.add_parser('doctor', help='is knothole doctor right about every box?')
+    one.add_argument('kind', nargs='*')
+    one.set_defaults(function=command_doctor)
     one = commands.add_parser('demo', help='two people behind two NATs talk')
     one.set_defaults(function=command_demo)
     add_run(commands)

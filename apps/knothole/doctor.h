@@ -1,0 +1,33 @@
+/* knothole/doctor.h - what `knothole doctor` found out, and how it tells.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KH_KNOTHOLE_DOCTOR_H
+#define KH_KNOTHOLE_DOCTOR_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "nat/discovery.h"
+
+enum kh_doctor_answer { KH_DOCTOR_UNKNOWN, KH_DOCTOR_NO, KH_DOCTOR_YES };
+
+struct kh_doctor_report {
+    struct kh_nat_behaviour nat; /* by IPv4, or by IPv6 if that is all that works */
+    enum kh_doctor_answer udp;
+    enum kh_doctor_answer tcp;
+    enum kh_doctor_answer ipv6;
+};
+
+/* Examines the network by asking these addresses of a server, one of each family.  Takes five
+ * seconds at most.  False if this machine does not let us, with why on stderr. */
+bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_doctor_report *out);
+
+/* Was any server reached, so that there is something to tell? */
+bool kh_doctor_has_diagnosis(const struct kh_doctor_report *report);
+
+json_t *kh_doctor_json(const struct kh_doctor_report *report); /* NULL: out of memory */
+/* Sentences for a person who need not know the words. */
+void kh_doctor_say(const struct kh_doctor_report *report, FILE *out);
+
+#endif
