@@ -308,6 +308,7 @@ static int run(struct kh_chat *chat)
                                              .name = options->name,
                                              .state_dir = options->state_dir,
                                              .direct_only = options->direct_only,
+                                             .server_udp_only = options->server_udp_only,
                                              .wake = on_wake,
                                              .log = on_log,
                                              .log_level = options->log_level,

@@ -62,7 +62,9 @@ static void options_are_read(void **state)
     assert_true(options.direct_only);
     assert_string_equal(options.name, "B\xc3\xb6"
                                       "b");
+    assert_false(options.server_udp_only);
     assert_true(parse(ARG("--server-udp-only"), ARG("x"), NULL));
+    assert_true(options.server_udp_only);
     assert_true(parse(ARG("--help"), NULL, NULL));
     assert_true(options.help);
 }

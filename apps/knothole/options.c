@@ -29,7 +29,7 @@ const char kh_options_help[] =
     "  --ice all|direct     which paths may be used; direct: never through a relay (default: all)\n"
     "  --linger SECONDS     at the end of input, wait this long for the first member to appear\n"
     "                       (default: 30)\n"
-    "  --server-udp-only    talk with the server by UDP only, as this version always does\n"
+    "  --server-udp-only    talk with the server by UDP only, never by TCP\n"
     "  --log-level LEVEL    error, warn, info or debug (default: warn)\n"
     "  --verbose, -v        the same as --log-level info; twice: debug\n"
     "  --log-addresses      write whole addresses into the log\n"
@@ -153,7 +153,8 @@ static bool apply(struct kh_options *out, int option, const char *value, char *w
         return set_ice(out, value, why);
     case OPTION_LINGER:
         return set_linger(out, value, why);
-    case OPTION_SERVER_UDP_ONLY: /* already true: there is no other transport yet */
+    case OPTION_SERVER_UDP_ONLY:
+        out->server_udp_only = true;
         return true;
     case OPTION_LOG_LEVEL:
         return set_log_level(out, value, why);

@@ -16,6 +16,7 @@ struct kh_options {
     enum kh_options_view view; /* SCREEN: nothing was asked for */
     const char *state_dir;     /* NULL: the default */
     bool direct_only;
+    bool server_udp_only;
     uint64_t linger_ms;
     enum kh_runtime_log_level log_level;
     bool log_addresses;

@@ -58,6 +58,7 @@ struct kh_runtime_config {
     const char *name;      /* what others see; 1 .. KH_RUNTIME_NAME_MAX bytes */
     const char *state_dir; /* NULL: $XDG_STATE_HOME/knothole or ~/.local/state/knothole */
     bool direct_only;      /* never through a relay */
+    bool server_udp_only;  /* no TCP to the server where UDP gets no answer */
 
     /* Events wait: take them all.  Called from the loop; every call, close too, is allowed in it.
      */

@@ -151,6 +151,13 @@ void kh_node_probe(struct kh_node *node, kh_time now)
         node->neighbours[i]->restart_due = true;
 }
 
+void kh_node_probe_server(struct kh_node *node, kh_time now)
+{
+    begin_input(node, now);
+    if (node->life == LIFE_STAYING)
+        node->probe_due = true;
+}
+
 /* ---- inputs: coming, speaking, going ---- */
 
 void kh_node_join(struct kh_node *node, kh_time now)

@@ -105,6 +105,8 @@ KH_MUST_USE enum kh_status kh_node_say(struct kh_node *node, kh_time now, uint64
                                        const char *text, size_t len, struct kh_room_entry_id *out);
 /* The system woke up or a network changed in a way not told by add and remove. */
 void kh_node_probe(struct kh_node *node, kh_time now);
+/* The way to the server was lost: find another.  Paths to peers do not depend on it. */
+void kh_node_probe_server(struct kh_node *node, kh_time now);
 /* Says goodbye to server and peers; LEFT comes within 2 s whatever the network does. */
 void kh_node_leave(struct kh_node *node, kh_time now);
 

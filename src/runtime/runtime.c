@@ -21,6 +21,7 @@
 #include "runtime/note.h"
 #include "runtime/resolve.h"
 #include "runtime/state.h"
+#include "runtime/tcp.h"
 #include "runtime/verify.h"
 
 #define PENDING_MAX 64           /* messages kept while the server's name is looked up */
@@ -54,6 +55,8 @@ struct kh_runtime {
     void *context;
 
     struct kh_io_udp_set udp;
+    struct kh_runtime_tcp_set tcp;
+    bool server_udp_only;
     int interfaces; /* descriptor; -1: none */
     struct kh_addr addrs[KH_NODE_ADDRS_MAX];
     size_t addr_count;
@@ -93,7 +96,10 @@ static void drain(struct kh_runtime *runtime)
             kh_node_next_event(runtime->node, &event)) /* what is to be kept, before it is sent */
             kh_runtime_note_event(&runtime->note, runtime->node, &event);
         while (kh_node_next_transmit(runtime->node, &datagram)) {
-            kh_io_udp_set_send(&runtime->udp, &datagram);
+            if (datagram.to.transport == KH_TCP)
+                kh_runtime_tcp_send(&runtime->tcp, &datagram);
+            else
+                kh_io_udp_set_send(&runtime->udp, &datagram);
             moved = true;
         }
     }
@@ -184,6 +190,44 @@ static void on_wake(uv_async_t *wake)
 
     if (!runtime->closing)
         runtime->on_wake(runtime->context);
+}
+
+/* ---- TCP to the server ---- */
+
+static void on_tcp_datagram(void *context, const struct kh_datagram *datagram)
+{
+    struct kh_runtime *runtime = context;
+
+    kh_node_handle_datagram(runtime->node, kh_io_clock_now(), datagram);
+    drain(runtime);
+}
+
+static void on_tcp_turn(void *context)
+{
+    settle(context);
+}
+
+/* The server knows us by a connection that is gone: an update along a new one moves us there. */
+static void on_tcp_lost(void *context)
+{
+    struct kh_runtime *runtime = context;
+
+    kh_node_probe_server(runtime->node, kh_io_clock_now());
+    drain(runtime);
+}
+
+static void release(struct kh_runtime *runtime);
+
+static void on_tcp_opened(void *context)
+{
+    struct kh_runtime *runtime = context;
+
+    runtime->held++;
+}
+
+static void on_tcp_closed(void *context)
+{
+    release(context);
 }
 
 /* ---- interfaces ---- */
@@ -296,8 +340,13 @@ static void start_node(struct kh_runtime *runtime, const struct kh_runtime_addrs
     struct kh_node_config *config = &runtime->node_config;
 
     for (size_t i = 0; i < found->count; i++) {
-        if (kh_io_udp_set_port(&runtime->udp, (enum kh_family)found->list[i].family) != 0)
-            config->servers[config->server_count++] = found->list[i];
+        if (kh_io_udp_set_port(&runtime->udp, (enum kh_family)found->list[i].family) == 0)
+            continue;
+        config->servers[config->server_count++] = found->list[i];
+        if (runtime->server_udp_only)
+            continue;
+        config->servers[config->server_count] = found->list[i];
+        config->servers[config->server_count++].transport = KH_TCP;
     }
     if (config->server_count == 0) {
         report_unresolved(runtime, "this machine does not speak its IP version");
@@ -336,8 +385,6 @@ static void retry_resolve(struct kh_runtime *runtime)
     if (runtime->retry_ms > RESOLVE_RETRY_MAX_MS)
         runtime->retry_ms = RESOLVE_RETRY_MAX_MS;
 }
-
-static void release(struct kh_runtime *runtime);
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
 {
@@ -504,6 +551,14 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
     runtime->on_wake = config->wake;
     runtime->on_log = config->log;
     runtime->context = config->context;
+    runtime->server_udp_only = config->server_udp_only;
+    runtime->tcp.owner = (struct kh_runtime_tcp_owner){.loop = config->loop,
+                                                       .context = runtime,
+                                                       .on_datagram = on_tcp_datagram,
+                                                       .on_turn = on_tcp_turn,
+                                                       .on_lost = on_tcp_lost,
+                                                       .on_opened = on_tcp_opened,
+                                                       .on_closed = on_tcp_closed};
     runtime->interfaces = -1;
     runtime->retry_ms = RESOLVE_RETRY_MS;
     result = prepare_node(runtime, config, why);
@@ -530,6 +585,7 @@ void kh_runtime_close(struct kh_runtime *runtime)
     uv_close((uv_handle_t *)&runtime->wake, on_closed);
     for (size_t i = 0; i < runtime->udp.count; i++)
         uv_close((uv_handle_t *)&runtime->polls[i], on_closed);
+    kh_runtime_tcp_close_all(&runtime->tcp);
     if (runtime->interfaces >= 0)
         uv_close((uv_handle_t *)&runtime->interfaces_poll, on_closed);
 }

@@ -102,6 +102,13 @@ class Process:
                 pass
 
 
+def shut(sock):
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
 class Loopback(unittest.TestCase):
     def setUp(self):
         self.processes = []
@@ -217,6 +224,73 @@ class Loopback(unittest.TestCase):
             self.assertEqual(done.returncode, code)
             self.assertIn(sentence, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1)
+
+    # ---- a server that only TCP reaches ----
+
+    def serve_by_tcp_only(self):
+        """A port whose UDP is silent and whose TCP leads to the server."""
+        self.serve()
+        target = ("127.0.0.1", self.port)
+        gate = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(gate.getsockname())
+        self.addCleanup(udp.close)
+        self.addCleanup(gate.close)
+        self.port = udp.getsockname()[1]
+        self.lines = []
+
+        def pump(source, sink):
+            try:
+                while data := source.recv(4096):
+                    sink.sendall(data)
+            except OSError:
+                pass
+            shut(source)
+            shut(sink)
+
+        def admit():
+            try:
+                while True:
+                    pair = (gate.accept()[0], socket.create_connection(target))
+                    self.lines.append(pair)
+                    for one, other in (pair, pair[::-1]):
+                        threading.Thread(target=pump, args=(one, other), daemon=True).start()
+            except OSError:
+                pass
+
+        threading.Thread(target=admit, daemon=True).start()
+        self.addCleanup(self.cut_lines)
+
+    def cut_lines(self):
+        lines, self.lines = self.lines, []
+        for end in [end for pair in lines for end in pair]:
+            shut(end)
+            end.close()
+
+    def test_tcp_where_udp_is_silent(self):
+        self.serve_by_tcp_only()
+        link = self.new_link()
+        start = time.monotonic()
+        alice, bob = self.chat(link, "Alice"), self.chat(link, "Bob")
+        alice.event("member")
+        bob.event("member")
+        alice.type("over the wall")
+        self.assertEqual(bob.event("message")["text"], "over the wall")
+        self.assertLess(time.monotonic() - start, 2)
+        self.assertEqual(len(self.lines), 2)
+
+        # the ways to the server break; a third one is heard of by new ones
+        self.cut_lines()
+        carol = self.chat(link, "Carol")
+        carol.type("is anyone here?")
+        for one in (alice, bob):
+            self.assertEqual(one.event("message", name="Carol")["text"], "is anyone here?")
+
+    def test_udp_only_means_it(self):
+        self.serve_by_tcp_only()
+        done = self.run_chat(self.new_link(), "hello", "--server-udp-only", "--linger", "1")
+        self.assertEqual(done.returncode, 4)
+        self.assertEqual(self.lines, [])
 
     # ---- usage ----
 

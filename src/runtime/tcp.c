@@ -1,0 +1,174 @@
+/* runtime/tcp.c - TCP connections to the server, opened when something is to be sent by them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "runtime/tcp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "io/tcp.h"
+#include "stun/stun.h"
+
+#define RECEIVE_ROUNDS_MAX 32
+
+struct kh_runtime_tcp {
+    uv_poll_t poll; /* its data is this */
+    struct kh_runtime_tcp_set *set;
+    struct kh_io_tcp tcp;
+    struct kh_stun_stream stream;
+    bool was_heard;
+};
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct kh_runtime_tcp *connection = handle->data;
+    struct kh_runtime_tcp_owner owner = connection->set->owner;
+
+    free(connection);
+    owner.on_closed(owner.context);
+}
+
+static void close_at(struct kh_runtime_tcp_set *set, size_t at)
+{
+    struct kh_runtime_tcp *connection = set->list[at];
+
+    set->list[at] = NULL;
+    uv_close((uv_handle_t *)&connection->poll, on_closed);
+    kh_io_tcp_close(&connection->tcp);
+}
+
+static void close_one(struct kh_runtime_tcp *connection)
+{
+    struct kh_runtime_tcp_set *set = connection->set;
+
+    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        if (set->list[i] == connection)
+            close_at(set, i);
+    }
+}
+
+void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set)
+{
+    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        if (set->list[i] != NULL)
+            close_at(set, i);
+    }
+}
+
+static void on_event(uv_poll_t *poll, int status, int events);
+
+static void watch(struct kh_runtime_tcp *connection)
+{
+    int events = UV_READABLE | (kh_io_tcp_is_waiting(&connection->tcp) ? UV_WRITABLE : 0);
+
+    uv_poll_start(&connection->poll, events, on_event);
+}
+
+/* ---- receiving ---- */
+
+static void take_frames(struct kh_runtime_tcp *connection)
+{
+    const struct kh_runtime_tcp_owner *owner = &connection->set->owner;
+    struct kh_span frame;
+
+    while (kh_stun_stream_next(&connection->stream, &frame)) {
+        struct kh_datagram datagram = {.from = connection->tcp.remote,
+                                       .to = connection->tcp.local,
+                                       .data = frame.data,
+                                       .len = frame.len};
+
+        connection->was_heard = true;
+        owner->on_datagram(owner->context, &datagram);
+    }
+}
+
+/* False if the connection is over. */
+static bool receive(struct kh_runtime_tcp *connection)
+{
+    int error = 0;
+
+    for (int round = 0; round < RECEIVE_ROUNDS_MAX && error == 0; round++) {
+        size_t max;
+        uint8_t *space = kh_stun_stream_space(&connection->stream, &max);
+        size_t len;
+
+        error = kh_io_tcp_receive(&connection->tcp, space, max, &len);
+        kh_stun_stream_received(&connection->stream, len);
+        take_frames(connection);
+        if (connection->stream.broken)
+            return false;
+    }
+    return error == 0 || error == EAGAIN;
+}
+
+static void on_event(uv_poll_t *poll, int status, int events)
+{
+    struct kh_runtime_tcp *connection = poll->data;
+    struct kh_runtime_tcp_owner owner = connection->set->owner;
+    bool lives = status == 0;
+    bool was_heard;
+
+    if (lives && (events & UV_WRITABLE) != 0)
+        lives = kh_io_tcp_flush(&connection->tcp) == 0;
+    if (lives && (events & UV_READABLE) != 0)
+        lives = receive(connection);
+    was_heard = connection->was_heard;
+    if (lives) {
+        watch(connection);
+    } else {
+        close_one(connection);
+        if (was_heard)
+            owner.on_lost(owner.context);
+    }
+    owner.on_turn(owner.context);
+}
+
+/* ---- sending ---- */
+
+static struct kh_runtime_tcp *open_at(struct kh_runtime_tcp_set *set, size_t at,
+                                      const struct kh_addr *to)
+{
+    struct kh_runtime_tcp *connection = calloc(1, sizeof *connection);
+
+    if (connection == NULL)
+        return NULL;
+    connection->set = set;
+    if (kh_io_tcp_connect(to, &connection->tcp) != 0) {
+        free(connection);
+        return NULL;
+    }
+    if (uv_poll_init(set->owner.loop, &connection->poll, connection->tcp.fd) != 0) {
+        kh_io_tcp_close(&connection->tcp);
+        free(connection);
+        return NULL;
+    }
+    connection->poll.data = connection;
+    set->list[at] = connection;
+    set->owner.on_opened(set->owner.context);
+    return connection;
+}
+
+static struct kh_runtime_tcp *find_or_open(struct kh_runtime_tcp_set *set, const struct kh_addr *to)
+{
+    size_t free_at = KH_RENDEZVOUS_SERVERS_MAX;
+
+    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        if (set->list[i] == NULL)
+            free_at = i;
+        else if (kh_addr_equal(&set->list[i]->tcp.remote, to))
+            return set->list[i];
+    }
+    return free_at < KH_RENDEZVOUS_SERVERS_MAX ? open_at(set, free_at, to) : NULL;
+}
+
+void kh_runtime_tcp_send(struct kh_runtime_tcp_set *set, const struct kh_datagram *datagram)
+{
+    struct kh_runtime_tcp *connection = find_or_open(set, &datagram->to);
+
+    if (connection == NULL)
+        return;
+    (void)kh_io_tcp_send(&connection->tcp, datagram->data, datagram->len,
+                         kh_stun_stream_padding(datagram->data, datagram->len));
+    watch(connection);
+}

@@ -1,0 +1,38 @@
+/* runtime/tcp.h - TCP connections to the server, opened when something is to be sent by them.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The node knows addresses only: a datagram to one whose transport is KH_TCP opens a connection
+ * there if there is none, and what comes back along it are datagrams from there.
+ */
+#ifndef KH_RUNTIME_TCP_H
+#define KH_RUNTIME_TCP_H
+
+#include <uv.h>
+
+#include "base/datagram.h"
+#include "rendezvous/rendezvous.h"
+
+struct kh_runtime_tcp;
+
+/* None of these may be called back into from the same set but send. */
+struct kh_runtime_tcp_owner {
+    uv_loop_t *loop;
+    void *context;
+    void (*on_datagram)(void *context, const struct kh_datagram *datagram);
+    void (*on_turn)(void *context);   /* after all datagrams of a turn */
+    void (*on_lost)(void *context);   /* one that had worked is over */
+    void (*on_opened)(void *context); /* libuv knows one handle more … */
+    void (*on_closed)(void *context); /* … and one less: not before the loop ran */
+};
+
+struct kh_runtime_tcp_set {
+    struct kh_runtime_tcp_owner owner;
+    struct kh_runtime_tcp *list[KH_RENDEZVOUS_SERVERS_MAX]; /* NULL: free */
+};
+
+/* Drops what cannot be sent. */
+void kh_runtime_tcp_send(struct kh_runtime_tcp_set *set, const struct kh_datagram *datagram);
+void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set);
+
+#endif
