@@ -110,9 +110,27 @@ void kh_ending_set_input_over(struct kh_ending *ending, uint64_t now, bool over)
     ending->input_over = over;
 }
 
+void kh_ending_set_repeats(struct kh_ending *ending, uint64_t now, uint64_t repeats)
+{
+    if (repeats > ending->repeats)
+        ending->repeats_at = now;
+    ending->repeats = repeats;
+}
+
 static uint64_t later(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
+}
+
+/* How long nothing was said.  A message that comes again counts too: its author waits for our
+ * acknowledgement, which must not be the one that a departure cuts off; but not for ever. */
+static uint64_t silence(const struct kh_ending *ending, uint64_t now, uint64_t since)
+{
+    uint64_t words_at = later(since, ending->words_at);
+
+    if (now - words_at >= KH_ENDING_PROGRESS_MS)
+        return now - words_at;
+    return now - later(words_at, ending->repeats_at);
 }
 
 bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now,
@@ -128,7 +146,7 @@ bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now,
         return now - ending->over_at >= later(ending->linger_ms, patience);
     }
     if (ending->met && ending->first == NULL && room->undelivered == 0)
-        return now - later(since, ending->words_at) >= KH_ENDING_QUIET_MS;
+        return silence(ending, now, since) >= KH_ENDING_QUIET_MS;
     patience = room->has_members ? KH_ENDING_PROGRESS_MS : KH_ENDING_ARRIVAL_MS;
     return now - since >= later(ending->linger_ms, patience);
 }

@@ -159,5 +159,8 @@ bool kh_runtime_member_at(const struct kh_runtime *runtime, size_t n,
                           struct kh_runtime_member *out);
 /* Messages of ours that present members do not have yet, and those not yet accepted. */
 size_t kh_runtime_undelivered(const struct kh_runtime *runtime);
+/* How often messages came again so far.  While this grows someone lacks our acknowledgement, and
+ * would take what we have for lost if we left. */
+uint64_t kh_runtime_repeats(const struct kh_runtime *runtime);
 
 #endif

@@ -135,6 +135,7 @@ struct kh_node {
     bool server_timeout_due;
     bool probe_due;
     bool card_due;
+    bool farewell_due;
     bool leave_due;
     bool server_left;
     kh_time leave_by; /* KH_NEVER unless leaving */

@@ -192,6 +192,7 @@ void kh_node_leave(struct kh_node *node, kh_time now)
     begin_input(node, now);
     if (node->life >= LIFE_LEAVING)
         return;
+    node->farewell_due = node->life == LIFE_STAYING;
     node->leave_due = node->life == LIFE_STAYING;
     node->server_left = node->life == LIFE_NEW;
     node->leave_by = kh_time_add(now, LEAVE_MAX);

@@ -21,6 +21,7 @@ static void handle_failure(struct kh_node *node, struct kh_node_neighbour *neigh
 
     if (wait == 0)
         wait = REBUILD_FIRST;
+    neighbour->farewell = false;
     kh_node_drop_peer(node, neighbour);
     neighbour->rebuild_at = kh_time_add(node->now, wait);
     neighbour->rebuild_backoff = kh_time_min(wait * 2, REBUILD_MAX);

@@ -109,6 +109,11 @@ static bool step_frame(struct kh_node *node)
 
 static bool step_room(struct kh_node *node)
 {
+    if (node->farewell_due) {
+        node->farewell_due = false;
+        kh_room_say_farewell(node->room, node->now);
+        return true;
+    }
     if (!node->room_timeout_due)
         return false;
     node->room_timeout_due = false;

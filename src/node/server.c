@@ -225,6 +225,21 @@ static bool take_note(bool *note)
     return was;
 }
 
+/* True once everyone knows what we have, as far as we can help it: a channel that said goodbye, or
+ * our last signals to it, took care of that.  The server passes nothing on for us after our leave.
+ */
+static bool is_farewell_said(const struct kh_node *node)
+{
+    for (size_t i = 0; i < node->neighbour_count; i++) {
+        const struct kh_node_neighbour *neighbour = node->neighbours[i];
+        bool is_closed = neighbour->farewell && neighbour->peer == NULL;
+
+        if (!is_closed && !kh_room_is_farewell_said(node->room, &neighbour->id))
+            return false;
+    }
+    return true;
+}
+
 bool kh_node_step_server(struct kh_node *node)
 {
     if (step_event(node))
@@ -240,7 +255,7 @@ bool kh_node_step_server(struct kh_node *node)
         kh_node_stash_server(node);
         if (node->life == LIFE_STAYING)
             kh_rendezvous_client_probe(node->rendezvous, node->now);
-    } else if (take_note(&node->leave_due)) {
+    } else if (is_farewell_said(node) && take_note(&node->leave_due)) {
         kh_node_stash_server(node);
         kh_rendezvous_client_leave(node->rendezvous, node->now);
     } else {

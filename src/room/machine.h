@@ -30,6 +30,15 @@
 #define KH_ROOM_STALL_MAX KH_SECONDS(60)
 #define KH_ROOM_ACK_PAUSE KH_MILLISECONDS(100) /* between two signals that only acknowledge */
 
+/* Who leaves cannot answer repetitions any more, so it says so often what it has that one in a
+ * thousand comes through nowhere if each line loses a third; on a good wire that takes no longer
+ * than people notice.  An open channel says it itself: only a slow one gets help. */
+#define KH_ROOM_FAREWELLS 8
+#define KH_ROOM_FAREWELL_PAUSE KH_MILLISECONDS(12)
+#define KH_ROOM_FAREWELL_CHANNEL KH_MILLISECONDS(150)
+/* Whoever repeated nothing for this long has our acknowledgement. */
+#define KH_ROOM_FAREWELL_FRESH (2 * KH_ROOM_RETRY_MAX)
+
 /* An early signal answers for what it carried, for members that appear this soon after it, and for
  * this long: the time its way by the server and back may take.  Those who were there before us are
  * told of with the answer to the join; who appears later came later, and would wait in vain. */
@@ -69,7 +78,10 @@ struct kh_room_peer {
     /* Its log on its way here. */
     struct kh_room_inbox inbox;
     bool have_due;
-    kh_time have_at; /* no signal only to acknowledge before this */
+    kh_time have_at;     /* no signal only to acknowledge before this */
+    kh_time heard_at;    /* of the latest entries, new or not */
+    unsigned farewells;  /* signals still to be sent that say what we have, before we leave */
+    kh_time farewell_at; /* the next one of them */
 };
 
 struct kh_room_departed {
@@ -129,6 +141,7 @@ void kh_room_peer_set_blocked(struct kh_room *room, struct kh_room_peer *peer, b
 /* The member says it has our log up to `have`, which is within it. */
 void kh_room_peer_acknowledge(struct kh_room *room, struct kh_room_peer *peer, uint64_t have);
 void kh_room_peer_handle_timeout(struct kh_room *room, struct kh_room_peer *peer);
+void kh_room_peer_farewell(struct kh_room *room, struct kh_room_peer *peer);
 kh_time kh_room_peer_timeout(const struct kh_room_peer *peer);
 
 /* ---- receive.c: frames of one member ---- */

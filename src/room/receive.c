@@ -155,6 +155,7 @@ static void receive_entries(struct kh_room *room, struct kh_room_peer *peer, str
         drop_unauthentic(room, "entries");
         return;
     }
+    peer->heard_at = room->now;
     peer->have_due = true; /* also for duplicates: the last acknowledgement was lost */
     for (; body->left > 0; sequence++) {
         kh_room_entry_read(body, &entry);

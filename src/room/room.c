@@ -355,6 +355,22 @@ void kh_room_handle_signal(struct kh_room *room, kh_time now, const struct kh_ro
     kh_wipe(plain, sizeof plain);
 }
 
+/* ---- leaving ---- */
+
+void kh_room_say_farewell(struct kh_room *room, kh_time now)
+{
+    begin(room, now);
+    for (size_t i = 0; i < room->peer_count; i++)
+        kh_room_peer_farewell(room, room->peers[i]);
+}
+
+bool kh_room_is_farewell_said(const struct kh_room *room, const struct kh_room_member_id *member)
+{
+    const struct kh_room_peer *peer = find(room, member);
+
+    return peer == NULL || peer->farewells == 0;
+}
+
 /* ---- time and outputs ---- */
 
 void kh_room_handle_timeout(struct kh_room *room, kh_time now)

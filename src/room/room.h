@@ -198,6 +198,13 @@ bool kh_room_next_transmit(struct kh_room *room, struct kh_room_transmit *out);
 bool kh_room_next_event(struct kh_room *room, struct kh_room_event *out);
 kh_time kh_room_timeout(const struct kh_room *room);
 
+/* We leave soon, and answer no repetition after that: each member that lately sent entries is told
+ * by a few signals what we have; one with an open channel only if we are still here 150 ms later.
+ */
+void kh_room_say_farewell(struct kh_room *room, kh_time now);
+/* True if nothing of that is left to be said to this member. */
+bool kh_room_is_farewell_said(const struct kh_room *room, const struct kh_room_member_id *member);
+
 /* Entries of ours that this member has not acknowledged; all present members if NULL. */
 size_t kh_room_undelivered(const struct kh_room *room, const struct kh_room_member_id *member);
 struct kh_room_stats kh_room_stats(const struct kh_room *room);

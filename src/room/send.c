@@ -59,8 +59,15 @@ static bool may_send_entry(const struct kh_room *room, const struct kh_room_peer
            kh_room_outlog_at(&room->outlog, peer->sent + 1).len <= SIGNAL_ENTRY_MAX;
 }
 
+static bool is_farewell_due(const struct kh_room *room, const struct kh_room_peer *peer)
+{
+    return peer->farewells > 0 && room->now >= peer->farewell_at;
+}
+
 bool kh_room_peer_has_transmit(const struct kh_room *room, const struct kh_room_peer *peer)
 {
+    if (is_farewell_due(room, peer))
+        return true;
     if (may_send_entry(room, peer))
         return true;
     if (peer->channel_open)
@@ -90,19 +97,24 @@ static void write_entries(const struct kh_room *room, struct kh_room_peer *peer,
         kh_room_frame_entries_end(writer, begin);
 }
 
-static void write_frames(const struct kh_room *room, struct kh_room_peer *peer,
-                         struct kh_writer *writer)
+static void write_have(const struct kh_room_peer *peer, struct kh_writer *writer)
 {
     struct kh_room_log_name theirs = {.log = peer->id};
 
+    memcpy(theirs.author, peer->identity, sizeof theirs.author);
+    kh_room_frame_have_write(writer, &theirs, peer->inbox.have);
+}
+
+static void write_frames(const struct kh_room *room, struct kh_room_peer *peer,
+                         struct kh_writer *writer)
+{
     kh_write_u8(writer, KH_ROOM_FRAMES_VERSION);
     if (needs_head(peer))
         kh_room_frame_head_write(writer, &room->name, room->outlog.first, room->outlog.last);
     peer->head_due = false;
     write_entries(room, peer, writer);
     if (peer->have_due && writer->max - writer->len >= KH_ROOM_FRAME_HAVE_LEN) {
-        memcpy(theirs.author, peer->identity, sizeof theirs.author);
-        kh_room_frame_have_write(writer, &theirs, peer->inbox.have);
+        write_have(peer, writer);
         peer->have_due = false;
     }
     assert(!writer->failed);
@@ -141,14 +153,37 @@ static void transmit_channel(struct kh_room *room, struct kh_room_peer *peer,
 {
     struct kh_writer writer = kh_writer_to(room->out, sizeof room->out);
 
-    room->undo = (struct kh_room_undo){.peer = peer,
-                                       .head_due = peer->head_due,
-                                       .have_due = peer->have_due,
-                                       .sent = peer->sent};
+    room->undo = (struct kh_room_undo){
+        .peer = peer, .head_due = peer->head_due, .have_due = peer->have_due, .sent = peer->sent};
     write_frames(room, peer, &writer);
     out->via = KH_ROOM_CHANNEL;
     out->data = room->out;
     out->len = writer.len;
+}
+
+/* By signal also past an open channel: its acknowledgement may be stuck on the way. */
+static void transmit_farewell(struct kh_room *room, struct kh_room_peer *peer,
+                              struct kh_room_transmit *out)
+{
+    uint8_t frames[KH_ROOM_SIGNAL_FRAMES_MAX];
+    struct kh_writer writer = kh_writer_to(frames, sizeof frames);
+
+    kh_write_u8(&writer, KH_ROOM_FRAMES_VERSION);
+    write_have(peer, &writer);
+    assert(!writer.failed);
+    peer->farewells--;
+    peer->farewell_at = kh_time_add(room->now, KH_ROOM_FAREWELL_PAUSE);
+    out->via = KH_ROOM_SIGNAL;
+    out->data = room->out;
+    out->len = seal(room, &peer->id, (struct kh_span){frames, writer.len}, room->out);
+}
+
+void kh_room_peer_farewell(struct kh_room *room, struct kh_room_peer *peer)
+{
+    if (peer->inbox.have == 0 || kh_time_since(room->now, peer->heard_at) >= KH_ROOM_FAREWELL_FRESH)
+        return;
+    peer->farewells = KH_ROOM_FAREWELLS;
+    peer->farewell_at = kh_time_add(room->now, peer->channel_open ? KH_ROOM_FAREWELL_CHANNEL : 0);
 }
 
 void kh_room_peer_transmit(struct kh_room *room, struct kh_room_peer *peer,
@@ -156,6 +191,10 @@ void kh_room_peer_transmit(struct kh_room *room, struct kh_room_peer *peer,
 {
     assert(kh_room_peer_has_transmit(room, peer));
     out->to = peer->id;
+    if (is_farewell_due(room, peer)) {
+        transmit_farewell(room, peer, out);
+        return;
+    }
     if (peer->channel_open)
         transmit_channel(room, peer, out);
     else
@@ -224,9 +263,13 @@ void kh_room_peer_handle_timeout(struct kh_room *room, struct kh_room_peer *peer
 
 kh_time kh_room_peer_timeout(const struct kh_room_peer *peer)
 {
+    kh_time at = peer->retry_at;
+
     if (peer->have_due && !peer->channel_open)
-        return kh_time_min(peer->retry_at, peer->have_at);
-    return peer->retry_at;
+        at = kh_time_min(at, peer->have_at);
+    if (peer->farewells > 0)
+        at = kh_time_min(at, peer->farewell_at);
+    return at;
 }
 
 size_t kh_room_early_signal(struct kh_room *room, uint8_t out[static KH_ROOM_SIGNAL_MAX])

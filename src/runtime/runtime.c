@@ -672,3 +672,8 @@ size_t kh_runtime_undelivered(const struct kh_runtime *runtime)
     return runtime->pending_count +
            (runtime->node == NULL ? 0 : kh_node_undelivered(runtime->node));
 }
+
+uint64_t kh_runtime_repeats(const struct kh_runtime *runtime)
+{
+    return runtime->node == NULL ? 0 : kh_node_stats(runtime->node).room.duplicates;
+}
