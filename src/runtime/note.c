@@ -93,7 +93,9 @@ static void check_name(struct kh_runtime_note *note, const struct kh_node_event 
 {
     char text[KH_RUNTIME_WHY_SIZE];
 
-    if (kh_runtime_state_pin(note->state, event->name, event->identity) != KH_RUNTIME_PIN_CHANGED)
+    note->name_warned =
+        kh_runtime_state_pin(note->state, event->name, event->identity) == KH_RUNTIME_PIN_CHANGED;
+    if (!note->name_warned)
         return;
     (void)snprintf(text, sizeof text,
                    "%s IS NOT THE %s YOU KNOW: the name comes with another key than before. "
@@ -128,6 +130,13 @@ static void note_unreachable(struct kh_runtime_note *note)
     (void)snprintf(text, sizeof text, "the server %s (port %u) does not answer; still trying",
                    note->server->host, note->server->port);
     kh_runtime_note_unreachable(note, text);
+}
+
+/* The node knows the names of this run, the file those of all runs: once is enough. */
+static bool is_told_already(const struct kh_runtime_note *note, const struct kh_node_event *event)
+{
+    return event->kind == KH_NODE_EVENT_WARNING && note->name_warned &&
+           strcmp(event->code, "name-changed-key") == 0;
 }
 
 /* The public kind of an event that needs no more than its fields copied. */
@@ -170,6 +179,8 @@ void kh_runtime_note_event(struct kh_runtime_note *note, const struct kh_node *n
         note_unreachable(note);
         return;
     }
+    if (is_told_already(note, event))
+        return;
     out.member = kh_hex_write(event->member.bytes, sizeof event->member.bytes, member);
     if (event->kind == KH_NODE_EVENT_PATH)
         kh_runtime_note_path(&event->path, &out.path);

@@ -19,6 +19,7 @@ struct kh_runtime_note {
     struct kh_rendezvous_ticket ticket;
     bool ticket_is_new; /* to be kept in the state directory */
     bool left;
+    bool name_warned; /* of the latest member: the node may find the same */
 };
 
 void kh_runtime_note_init(struct kh_runtime_note *note, const struct kh_runtime_state *state,

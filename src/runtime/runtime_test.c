@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "io/sockaddr.h"
 #include "runtime/events.h"
+#include "runtime/note.h"
 #include "runtime/resolve.h"
 #include "runtime/state.h"
 #include "runtime/verify.h"
@@ -207,6 +208,40 @@ static void digits_do_not_depend_on_the_side(void **unused)
     assert_string_not_equal(one, two);
 }
 
+static size_t count_warnings(struct kh_runtime_note *note)
+{
+    struct kh_runtime_event event;
+    size_t count = 0;
+
+    while (kh_runtime_queue_next(&note->queue, &event))
+        count += event.kind == KH_RUNTIME_EVENT_WARNING ? 1 : 0;
+    return count;
+}
+
+static void one_name_is_warned_of_once(void **unused)
+{
+    const struct kh_secret own = {.bytes = {9}};
+    const struct kh_room_server server = {.host = "a"};
+    struct kh_node_event member = {.kind = KH_NODE_EVENT_MEMBER, .name = "Bob", .identity = {1}};
+    const struct kh_node_event warning = {
+        .kind = KH_NODE_EVENT_WARNING, .name = "Bob", .code = "name-changed-key", .text = "look"};
+    struct kh_runtime_note note;
+
+    (void)unused;
+    kh_runtime_note_init(&note, &state, &server, &own);
+    kh_runtime_note_event(&note, NULL, &member);
+    assert_int_equal(count_warnings(&note), 0);
+    member.identity[0] = 2; /* the file knows, and so does the node */
+    kh_runtime_note_event(&note, NULL, &member);
+    kh_runtime_note_event(&note, NULL, &warning);
+    assert_int_equal(count_warnings(&note), 1);
+    member.identity[0] = 1; /* the file knows Bob, the node met another one first */
+    kh_runtime_note_event(&note, NULL, &member);
+    kh_runtime_note_event(&note, NULL, &warning);
+    assert_int_equal(count_warnings(&note), 1);
+    kh_runtime_queue_fini(&note.queue);
+}
+
 static void queue_keeps_texts_of_events(void **unused)
 {
     struct kh_runtime_queue queue = {0};
@@ -371,6 +406,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(line_cut_short_spoils_no_other, set_up, tear_down),
         cmocka_unit_test(digits_do_not_depend_on_the_side),
+        cmocka_unit_test_setup_teardown(one_name_is_warned_of_once, set_up, tear_down),
         cmocka_unit_test(queue_keeps_texts_of_events),
         cmocka_unit_test(no_family_crowds_out_the_other),
         cmocka_unit_test(numbers_need_no_lookup),
