@@ -186,6 +186,12 @@ class Box(Realm):
         if line != 'natbox ready\n':
             raise LabError(f'natbox of {self.name}: {line.strip() or "died"}')
 
+    def block_udp(self):
+        """From now on no UDP passes this router, in either direction and either family."""
+        rules = ('table inet no_udp {\nchain forward { type filter hook forward priority 0; '
+                 'meta l4proto udp drop; }\n}\n')
+        run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
+
     def rebind(self):
         self.process.send_signal(signal.SIGUSR1)
 

@@ -110,6 +110,23 @@ def symmetric_pair_by_signals():
         return describe(result)
 
 
+def udp_blocked_both_sides():
+    with world() as (lab, party):
+        hosts = []
+        for name in 'ab':
+            box = lab.add_box(name, 'port-restricted', delay=DELAY)
+            hosts.append(box.add_host(f'h{name}'))
+            box.block_udp()
+        alice, bob, result = meet(party, *hosts)
+        if max(result['first_words'], result['words_back']) > 2:
+            raise Failure(f'words took {result["first_words"]:.2f} and '
+                          f'{result["words_back"]:.2f} s')
+        talk(alice, bob, 'Through the server by TCP, sealed', via='signal')
+        party.check_words()
+        party.check_exits()
+        return describe(result)
+
+
 def three_in_three_sites():
     with world() as (lab, party):
         hosts = [lab.add_box(name, kind, delay=DELAY).add_host(f'h{name}') for name, kind in
@@ -188,8 +205,8 @@ def nat_rebinds():
 
 CASES = (port_restricted_pair, full_cone_and_port_restricted, open_and_symmetric,
          one_nat_without_hairpin, double_nat, kernel_masquerade_pair, bare_kernel_masquerade_pair,
-         ipv6_only_pair, symmetric_pair_by_signals, three_in_three_sites, thirty_percent_loss,
-         server_killed, nat_rebinds)
+         ipv6_only_pair, symmetric_pair_by_signals, udp_blocked_both_sides,
+         three_in_three_sites, thirty_percent_loss, server_killed, nat_rebinds)
 
 
 def smoke(names):
