@@ -5,10 +5,11 @@
 #include "doctor.h"
 
 #include <string.h>
+#include <uv.h>
 
 #include "command.h"
+#include "io/sockaddr.h"
 #include "room/room.h"
-#include "runtime/resolve.h"
 
 #define RESOLVE_MS 1000 /* for the server's name: all together stays below five seconds */
 
@@ -24,20 +25,28 @@ static const char help[] =
     "\n"
     "Exit codes: 0 there is a diagnosis, 1 cannot run, 2 wrong usage, 4 no server was reached.\n";
 
+/* The addresses of a name, one of each family. */
 struct lookup {
     uv_getaddrinfo_t request;
-    struct kh_runtime_addrs *out;
-    uv_timer_t *timer;
+    uv_timer_t timer;
+    struct kh_addr addrs[2];
+    size_t count;
 };
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
 {
     struct lookup *lookup = request->data;
 
-    if (status == 0)
-        kh_runtime_resolve_choose(list, lookup->out);
+    for (const struct addrinfo *at = status == 0 ? list : NULL; at != NULL && lookup->count < 2;
+         at = at->ai_next) {
+        struct kh_addr addr;
+
+        if (kh_io_sockaddr_read(at->ai_addr, &addr) &&
+            (lookup->count == 0 || lookup->addrs[0].family != addr.family))
+            lookup->addrs[lookup->count++] = addr;
+    }
     uv_freeaddrinfo(list);
-    uv_timer_stop(lookup->timer);
+    uv_timer_stop(&lookup->timer);
 }
 
 static void on_too_late(uv_timer_t *timer)
@@ -45,25 +54,24 @@ static void on_too_late(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
-/* A lookup that takes too long is left behind in its thread; the program ends soon. */
-static bool resolve(const struct kh_room_server *server, struct kh_runtime_addrs *out)
+/* False if no address was found.  A lookup that takes too long is left behind in its thread, which
+ * is why it is static; the program ends soon. */
+static bool resolve(const struct kh_room_server *server, const struct lookup **out)
 {
+    static const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
     static struct lookup lookup;
-    static uv_timer_t timer;
     uv_loop_t *loop = uv_default_loop();
+    char port[8];
 
-    out->count = 0;
-    if (kh_runtime_resolve_numeric(server, out))
-        return true;
-    lookup.out = out;
-    lookup.timer = &timer;
+    *out = &lookup;
     lookup.request.data = &lookup;
-    if (loop == NULL || uv_timer_init(loop, &timer) != 0 ||
-        kh_runtime_resolve_start(loop, &lookup.request, server, on_resolved) != 0)
+    (void)snprintf(port, sizeof port, "%u", server->port);
+    if (loop == NULL || uv_timer_init(loop, &lookup.timer) != 0 ||
+        uv_getaddrinfo(loop, &lookup.request, on_resolved, server->host, port, &hints) != 0)
         return false;
-    (void)uv_timer_start(&timer, on_too_late, RESOLVE_MS, 0);
+    (void)uv_timer_start(&lookup.timer, on_too_late, RESOLVE_MS, 0);
     (void)uv_run(loop, UV_RUN_DEFAULT);
-    return out->count > 0;
+    return lookup.count > 0;
 }
 
 /* Reads the command line; false if it is wrong. */
@@ -99,7 +107,7 @@ int kh_command_doctor(int argc, char **argv)
 {
     struct kh_doctor_report report;
     struct kh_room_server server;
-    struct kh_runtime_addrs addrs;
+    const struct lookup *found;
     const char *name = NULL;
     bool json = false;
 
@@ -120,12 +128,12 @@ int kh_command_doctor(int argc, char **argv)
                       name);
         return KH_EXIT_USAGE;
     }
-    if (!resolve(&server, &addrs)) {
+    if (!resolve(&server, &found)) {
         (void)fprintf(stderr, "knothole doctor: the address of %.200s was not found\n",
                       server.host);
         return KH_EXIT_NO_SERVER;
     }
-    if (!kh_doctor_examine(addrs.list, addrs.count, &report))
+    if (!kh_doctor_examine(found->addrs, found->count, &report))
         return KH_EXIT_FAILED;
     if (kh_doctor_has_diagnosis(&report))
         return tell(&report, json);

@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "nat/discovery.h"
+#include "nat/nat.h"
 
 enum kh_doctor_answer { KH_DOCTOR_UNKNOWN, KH_DOCTOR_NO, KH_DOCTOR_YES };
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from chat import Failure, need_programs
-from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, Lab
+from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, Lab, run
 
 DELAY = 20  # ms, one way
 LONGEST = 5.0  # seconds a diagnosis may take
@@ -89,6 +89,28 @@ def nobody_answers():
         print(f'ok    no server  ({time.monotonic() - started:.1f} s)', flush=True)
 
 
+def udp_is_blocked():
+    """Only TCP gets out: still a diagnosis."""
+    with Lab() as lab:
+        start_server(lab)
+        box = lab.add_box('b1', 'port-restricted', delay=DELAY)
+        run('nsenter', f'--net=/var/run/netns/{box.netns}', 'nft', '-f', '-',
+            text='table ip kh {\nchain f { type filter hook forward priority 0; '
+                 'meta l4proto udp drop; }\n}\n')
+        started = time.monotonic()
+        process = lab.start([lab.program('knothole'), 'doctor', f'{SERVER_IP}:3478', '--json'],
+                            netns=box.add_host('h1').netns, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+        out, err = process.communicate(timeout=LONGEST)
+        if process.returncode != 0:
+            raise Failure(f'where UDP is blocked: {err.strip()}')
+        found = json.loads(out)
+        expected = {'udp': False, 'tcp': True, 'mapping': None, 'public': None}
+        if any(found[key] != value for key, value in expected.items()):
+            raise Failure(f'where UDP is blocked: {out.strip()}')
+        print(f'ok    UDP blocked  ({time.monotonic() - started:.1f} s)', flush=True)
+
+
 def doctor(names):
     with Lab() as lab:
         kinds = names or [*lab.kinds(), *KERNEL_KINDS]
@@ -97,4 +119,5 @@ def doctor(names):
         print('with 10 % of all datagrams lost:', flush=True)
         failed += examine(['port-restricted', 'full-cone', 'cgn', 'symmetric-stride'], loss=0.1)
         nobody_answers()
+        udp_is_blocked()
     return 1 if failed else 0
