@@ -310,6 +310,7 @@ static int run(struct kh_chat *chat)
                                              .state_dir = options->state_dir,
                                              .direct_only = options->direct_only,
                                              .server_udp_only = options->server_udp_only,
+                                             .no_port_mapping = options->no_port_mapping,
                                              .wake = on_wake,
                                              .log = on_log,
                                              .log_level = options->log_level,

@@ -47,6 +47,7 @@ static void options_have_defaults(void **state)
     assert_int_equal(options.linger_ms, 30000);
     assert_int_equal(options.view, KH_OPTIONS_SCREEN);
     assert_false(options.direct_only);
+    assert_false(options.no_port_mapping);
     assert_int_equal(options.log_level, KH_RUNTIME_LOG_WARN);
 }
 
@@ -65,6 +66,9 @@ static void options_are_read(void **state)
     assert_false(options.server_udp_only);
     assert_true(parse(ARG("--server-udp-only"), ARG("x"), NULL));
     assert_true(options.server_udp_only);
+    assert_false(options.no_port_mapping);
+    assert_true(parse(ARG("--no-port-mapping"), ARG("x"), NULL));
+    assert_true(options.no_port_mapping);
     assert_true(parse(ARG("--help"), NULL, NULL));
     assert_true(options.help);
 }

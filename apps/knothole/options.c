@@ -27,6 +27,7 @@ const char kh_options_help[] =
     "  --state DIR          keep identity and known names here\n"
     "                       (default: $XDG_STATE_HOME/knothole or ~/.local/state/knothole)\n"
     "  --ice all|direct     which paths may be used; direct: never through a relay (default: all)\n"
+    "  --no-port-mapping    do not ask the router for a port (PCP, NAT-PMP, UPnP)\n"
     "  --linger SECONDS     at the end of input, wait this long for the first member to appear\n"
     "                       (default: 30)\n"
     "  --server-udp-only    talk with the server by UDP only, never by TCP\n"
@@ -45,6 +46,7 @@ enum {
     OPTION_JSON,
     OPTION_STATE,
     OPTION_ICE,
+    OPTION_NO_PORT_MAPPING,
     OPTION_LINGER,
     OPTION_SERVER_UDP_ONLY,
     OPTION_LOG_LEVEL,
@@ -57,6 +59,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"state", required_argument, NULL, OPTION_STATE},
     {"ice", required_argument, NULL, OPTION_ICE},
+    {"no-port-mapping", no_argument, NULL, OPTION_NO_PORT_MAPPING},
     {"linger", required_argument, NULL, OPTION_LINGER},
     {"server-udp-only", no_argument, NULL, OPTION_SERVER_UDP_ONLY},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
@@ -151,6 +154,9 @@ static bool apply(struct kh_options *out, int option, const char *value, char *w
         return value[0] != '\0' || fail(why, "--state needs the name of a directory");
     case OPTION_ICE:
         return set_ice(out, value, why);
+    case OPTION_NO_PORT_MAPPING:
+        out->no_port_mapping = true;
+        return true;
     case OPTION_LINGER:
         return set_linger(out, value, why);
     case OPTION_SERVER_UDP_ONLY:

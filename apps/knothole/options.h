@@ -17,6 +17,7 @@ struct kh_options {
     const char *state_dir;     /* NULL: the default */
     bool direct_only;
     bool server_udp_only;
+    bool no_port_mapping;
     uint64_t linger_ms;
     enum kh_runtime_log_level log_level;
     bool log_addresses;

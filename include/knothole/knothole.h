@@ -59,6 +59,7 @@ struct kh_runtime_config {
     const char *state_dir; /* NULL: $XDG_STATE_HOME/knothole or ~/.local/state/knothole */
     bool direct_only;      /* never through a relay */
     bool server_udp_only;  /* no TCP to the server where UDP gets no answer */
+    bool no_port_mapping;  /* do not ask the router for a port (PCP, NAT-PMP, UPnP) */
 
     /* Events wait: take them all.  Called from the loop; every call, close too, is allowed in it.
      */

@@ -91,6 +91,12 @@ struct kh_node_slot {
     char text[WARNING_MAX];
 };
 
+/* A port of our NAT that is mapped to one of our addresses; zeroed: none. */
+struct kh_node_port {
+    struct kh_addr base;
+    struct kh_addr mapped;
+};
+
 enum kh_node_life { LIFE_NEW, LIFE_STAYING, LIFE_LEAVING, LIFE_LEFT };
 
 struct kh_node {
@@ -117,6 +123,7 @@ struct kh_node {
 
     struct kh_addr addrs[KH_NODE_ADDRS_MAX];
     size_t addr_count;
+    struct kh_node_port ports[KH_NODE_MAPPED_MAX];
     struct kh_node_local locals[LOCALS_MAX];
     struct kh_addr mapped;      /* where the server sees us … */
     struct kh_addr mapped_base; /* … when we send from here */

@@ -42,10 +42,21 @@ static bool is_asked_for(const struct kh_node *node, const struct kh_ice_candida
            kh_addr_equal(&candidate->base, &node->reflexive.base);
 }
 
+static bool is_port_mapped(const struct kh_node *node, const struct kh_ice_candidate *candidate)
+{
+    for (size_t i = 0; i < KH_NODE_MAPPED_MAX; i++)
+        if (kh_addr_equal(&candidate->addr, &node->ports[i].mapped) &&
+            kh_addr_equal(&candidate->base, &node->ports[i].base))
+            return true;
+    return false;
+}
+
 static bool is_wanted(const struct kh_node *node, const struct kh_ice_candidate *candidate)
 {
     if (!is_host(node, &candidate->base))
         return false;
+    if (candidate->kind == KH_ICE_MAPPED)
+        return is_port_mapped(node, candidate);
     if (candidate->kind == KH_ICE_HOST || is_asked_for(node, candidate))
         return true;
     return kh_addr_equal(&candidate->addr, &node->mapped) &&
@@ -94,6 +105,15 @@ static void want_reflexive(struct kh_node *node, const struct kh_addr *mapped,
         want(node, &reflexive);
 }
 
+/* Returns true if the card should tell it. */
+static bool want_port_mapped(struct kh_node *node, const struct kh_node_port *port)
+{
+    struct kh_ice_candidate mapped = {
+        .kind = KH_ICE_MAPPED, .addr = port->mapped, .base = port->base};
+
+    return is_host(node, &port->base) && want(node, &mapped);
+}
+
 bool kh_node_update_locals(struct kh_node *node)
 {
     bool changed = false;
@@ -104,7 +124,7 @@ bool kh_node_update_locals(struct kh_node *node)
         if (!local->in_use || is_wanted(node, &local->candidate))
             continue;
         local->in_use = false;
-        changed = changed || local->candidate.kind == KH_ICE_HOST;
+        changed = changed || local->candidate.kind != KH_ICE_SERVER_REFLEXIVE;
     }
     for (size_t i = 0; i < node->addr_count; i++) {
         struct kh_ice_candidate host = {
@@ -115,6 +135,9 @@ bool kh_node_update_locals(struct kh_node *node)
     }
     want_reflexive(node, &node->mapped, &node->mapped_base);
     want_reflexive(node, &node->reflexive.mapped, &node->reflexive.base);
+    for (size_t i = 0; i < KH_NODE_MAPPED_MAX; i++)
+        if (want_port_mapped(node, &node->ports[i]))
+            changed = true;
     return changed;
 }
 
@@ -127,7 +150,10 @@ size_t kh_node_list_hosts(const struct kh_node *node,
         const struct kh_node_local *local = &node->locals[i];
 
         /* The one we joined by is left to the server, which tells it anyway, and sooner. */
-        if (local->in_use && local->candidate.kind == KH_ICE_HOST)
+        if (local->in_use && local->candidate.kind == KH_ICE_MAPPED)
+            out[count++] =
+                (struct kh_room_candidate){KH_ROOM_CANDIDATE_MAPPED, local->candidate.addr};
+        else if (local->in_use && local->candidate.kind == KH_ICE_HOST)
             out[count++] =
                 (struct kh_room_candidate){KH_ROOM_CANDIDATE_HOST, local->candidate.addr};
         else if (local->in_use && is_asked_for(node, &local->candidate))

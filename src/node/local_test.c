@@ -81,6 +81,34 @@ static void what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card(void
     free(node);
 }
 
+static void a_mapped_port_is_told_while_its_base_is_ours(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_room_candidate told[KH_ROOM_CANDIDATES_MAX];
+
+    (void)state;
+    assert_true(add(node, "10.0.0.5"));
+    node->ports[1].base = addr_of("10.0.0.5");
+    node->ports[1].mapped = addr_of("203.0.113.9:4000");
+    node->mapped = node->ports[1].mapped; /* the server sees the same: told for both reasons */
+    node->mapped_base = node->ports[1].base;
+    assert_true(kh_node_update_locals(node));
+    assert_false(kh_node_update_locals(node));
+    assert_int_equal(kh_node_list_hosts(node, told), 2);
+    assert_int_equal(told[1].kind, KH_ROOM_CANDIDATE_MAPPED);
+    assert_true(kh_addr_equal(&told[1].addr, &node->ports[1].mapped));
+    node->addrs[0] = addr_of("10.0.0.6");
+    assert_true(kh_node_update_locals(node));
+    assert_hosts(node, 1, (const char *[]){"10.0.0.6"});
+    node->addrs[0] = addr_of("10.0.0.5");
+    assert_true(kh_node_update_locals(node));
+    assert_int_equal(kh_node_list_hosts(node, told), 2);
+    node->ports[1] = (struct kh_node_port){0};
+    assert_true(kh_node_update_locals(node));
+    assert_hosts(node, 1, (const char *[]){"10.0.0.5"});
+    free(node);
+}
+
 /* A place in the table is not taken again before every neighbour knows that its owner is gone. */
 static void a_place_is_free_when_all_neighbours_know(void **state)
 {
@@ -129,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loopback_counts_only_where_nothing_better_is),
         cmocka_unit_test(what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card),
+        cmocka_unit_test(a_mapped_port_is_told_while_its_base_is_ours),
         cmocka_unit_test(a_place_is_free_when_all_neighbours_know),
         cmocka_unit_test(a_name_is_pinned_to_its_first_key),
     };

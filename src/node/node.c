@@ -140,6 +140,42 @@ void kh_node_remove_addr(struct kh_node *node, kh_time now, const struct kh_addr
     }
 }
 
+static void ports_changed(struct kh_node *node)
+{
+    if (kh_node_update_locals(node) && node->life == LIFE_STAYING)
+        node->card_due = true;
+}
+
+enum kh_status kh_node_add_mapped(struct kh_node *node, kh_time now, const struct kh_addr *base,
+                                  const struct kh_addr *mapped)
+{
+    struct kh_node_port *place = NULL;
+
+    for (size_t i = 0; i < KH_NODE_MAPPED_MAX; i++) {
+        struct kh_node_port *port = &node->ports[i];
+
+        if (kh_addr_equal(&port->mapped, mapped) && kh_addr_equal(&port->base, base))
+            return KH_OK;
+        if (place == NULL && kh_addr_is_none(&port->mapped))
+            place = port;
+    }
+    if (place == NULL)
+        return KH_ERR_FULL;
+    begin_input(node, now);
+    *place = (struct kh_node_port){.base = *base, .mapped = *mapped};
+    ports_changed(node);
+    return KH_OK;
+}
+
+void kh_node_remove_mapped(struct kh_node *node, kh_time now, const struct kh_addr *mapped)
+{
+    begin_input(node, now);
+    for (size_t i = 0; i < KH_NODE_MAPPED_MAX; i++)
+        if (kh_addr_equal(&node->ports[i].mapped, mapped))
+            node->ports[i] = (struct kh_node_port){0};
+    ports_changed(node);
+}
+
 void kh_node_probe(struct kh_node *node, kh_time now)
 {
     begin_input(node, now);

@@ -18,6 +18,7 @@
 #include "room/room.h"
 
 #define KH_NODE_ADDRS_MAX 12 /* local addresses used as host candidates */
+#define KH_NODE_MAPPED_MAX 2 /* one by PCP or NAT-PMP, one by UPnP */
 
 struct kh_node;
 
@@ -98,6 +99,12 @@ void kh_node_free(struct kh_node *node);
 KH_MUST_USE enum kh_status kh_node_add_addr(struct kh_node *node, kh_time now,
                                             const struct kh_addr *addr);
 void kh_node_remove_addr(struct kh_node *node, kh_time now, const struct kh_addr *addr);
+/* A port of our NAT, got by PCP, NAT-PMP or UPnP, leads to this address of ours: the card tells it,
+ * now or, after a join, in its next version.  KH_ERR_FULL past KH_NODE_MAPPED_MAX. */
+KH_MUST_USE enum kh_status kh_node_add_mapped(struct kh_node *node, kh_time now,
+                                              const struct kh_addr *base,
+                                              const struct kh_addr *mapped);
+void kh_node_remove_mapped(struct kh_node *node, kh_time now, const struct kh_addr *mapped);
 /* Joins the room; call after the addresses are added.  What was said before goes with the join. */
 void kh_node_join(struct kh_node *node, kh_time now);
 /* See kh_room_say for the errors.  time_ms is Unix time. */

@@ -19,6 +19,7 @@
 #include "io/udp.h"
 #include "node/node.h"
 #include "runtime/note.h"
+#include "runtime/portmap.h"
 #include "runtime/resolve.h"
 #include "runtime/state.h"
 #include "runtime/tcp.h"
@@ -67,6 +68,8 @@ struct kh_runtime {
     struct kh_node_config node_config; /* wiped once there is a node */
     struct kh_node *node;              /* NULL until the server's addresses are known */
     struct kh_runtime_note note;
+    struct kh_runtime_portmap portmap;
+    bool maps_ports;
     bool leaving;
 
     unsigned retry_ms;
@@ -131,6 +134,8 @@ static void settle(struct kh_runtime *runtime)
         kh_runtime_state_save_ticket(&runtime->state, &runtime->server, &runtime->note.ticket);
         runtime->note.ticket_is_new = false;
     }
+    if (runtime->note.left)
+        kh_runtime_portmap_stop(&runtime->portmap); /* the goodbyes are said */
     arm_timer(runtime);
     if (runtime->note.queue.first != NULL)
         uv_async_send(&runtime->wake);
@@ -177,6 +182,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             struct kh_datagram in;
 
             kh_io_udp_set_received(&runtime->udp, i, &in);
+            if (kh_runtime_portmap_handle_datagram(&runtime->portmap, &in))
+                continue;
             kh_node_handle_datagram(runtime->node, kh_io_clock_now(), &in);
             drain(runtime);
         }
@@ -287,6 +294,7 @@ static void on_interfaces_settled(uv_timer_t *timer)
     if (runtime->node == NULL || runtime->note.left)
         return;
     update_addrs(runtime);
+    kh_runtime_portmap_update(&runtime->portmap);
     kh_node_probe(runtime->node, kh_io_clock_now());
     drain(runtime);
     settle(runtime);
@@ -301,6 +309,27 @@ static void on_interfaces(uv_poll_t *poll, int status, int events)
     if (kh_io_interfaces_changed(runtime->interfaces) &&
         !uv_is_active((const uv_handle_t *)&runtime->interfaces_timer))
         uv_timer_start(&runtime->interfaces_timer, on_interfaces_settled, INTERFACES_SETTLE_MS, 0);
+}
+
+/* ---- ports of the router ---- */
+
+static void on_port_mapped(void *context, const struct kh_addr *base, const struct kh_addr *mapped)
+{
+    struct kh_runtime *runtime = context;
+
+    if (kh_node_add_mapped(runtime->node, kh_io_clock_now(), base, mapped) != KH_OK)
+        return; /* there are two already */
+    drain(runtime);
+    settle(runtime);
+}
+
+static void on_port_lost(void *context, const struct kh_addr *mapped)
+{
+    struct kh_runtime *runtime = context;
+
+    kh_node_remove_mapped(runtime->node, kh_io_clock_now(), mapped);
+    drain(runtime);
+    settle(runtime);
 }
 
 /* ---- finding the server, becoming a member ---- */
@@ -364,6 +393,7 @@ static void start_node(struct kh_runtime *runtime, const struct kh_runtime_addrs
     kh_node_join(runtime->node, kh_io_clock_now());
     drain(runtime);
     settle(runtime);
+    kh_runtime_portmap_update(&runtime->portmap);
 }
 
 static void resolve(struct kh_runtime *runtime);
@@ -451,6 +481,26 @@ static void on_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
+static void release_one(void *runtime)
+{
+    release(runtime);
+}
+
+static void prepare_ports(struct kh_runtime *runtime)
+{
+    const struct kh_runtime_portmap_config config = {.loop = runtime->loop,
+                                                     .udp = &runtime->udp,
+                                                     .log = runtime->node_config.log,
+                                                     .held = &runtime->held,
+                                                     .release = release_one,
+                                                     .mapped = on_port_mapped,
+                                                     .lost = on_port_lost,
+                                                     .context = runtime};
+
+    if (runtime->maps_ports)
+        kh_runtime_portmap_init(&runtime->portmap, &config);
+}
+
 static void hold(struct kh_runtime *runtime, uv_handle_t *handle)
 {
     handle->data = runtime;
@@ -490,6 +540,7 @@ static void open_handles(struct kh_runtime *runtime)
         hold(runtime, (uv_handle_t *)&runtime->interfaces_poll);
         uv_poll_start(&runtime->interfaces_poll, UV_READABLE, on_interfaces);
     }
+    prepare_ports(runtime);
     uv_timer_start(&runtime->resolve_timer, on_resolve_again, 0, 0);
 }
 
@@ -561,6 +612,7 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
                                                        .on_closed = on_tcp_closed};
     runtime->interfaces = -1;
     runtime->retry_ms = RESOLVE_RETRY_MS;
+    runtime->maps_ports = !config->no_port_mapping;
     result = prepare_node(runtime, config, why);
     if (result == KH_RUNTIME_OK && !open_sockets(runtime, why))
         result = KH_RUNTIME_NO_SYSTEM;
@@ -578,6 +630,7 @@ void kh_runtime_close(struct kh_runtime *runtime)
     if (runtime == NULL || runtime->closing)
         return;
     runtime->closing = true;
+    kh_runtime_portmap_close(&runtime->portmap);
     (void)uv_cancel((uv_req_t *)&runtime->request);
     uv_close((uv_handle_t *)&runtime->timer, on_closed);
     uv_close((uv_handle_t *)&runtime->resolve_timer, on_closed);

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""lab/portmap.py - a home router that grants ports (miniupnpd), and a symmetric peer outside."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import network
+from chat import Failure, Party, meet, need_programs, talk
+from network import Box, Lab, run
+
+DELAY = 20  # ms, one way, of each site's line
+LIFETIME = 600  # s, of a mapping; the longest it may outlive a killed program
+SKIPPED = 77  # what Meson takes for "not here"
+
+RULES = """table inet kh_upnp {
+    chain forward { type filter hook forward priority 0; iifname "up0" jump granted;
+                    iifname "up0" ct state new drop; }
+    chain prerouting { type nat hook prerouting priority -100; jump inwards; }
+    chain postrouting { type nat hook postrouting priority 90; jump outwards; }
+    chain granted { }
+    chain inwards { }
+    chain outwards { }
+}
+"""
+
+CONFIG = """ext_ifname=up0
+listening_ip=br0
+enable_natpmp={pcp}
+enable_upnp={upnp}
+upnp_table_name=kh_upnp
+upnp_nat_table_name=kh_upnp
+upnp_forward_chain=granted
+upnp_nat_chain=inwards
+upnp_nat_postrouting_chain=outwards
+lease_file={directory}/leases
+secure_mode=yes
+system_uptime=yes
+ipv6_disable=yes
+uuid=00000000-0000-4000-8000-000000000001
+allow 1024-65535 0.0.0.0/0 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"""
+
+
+class GrantingBox(Box):
+    """The kernel's NAT, with a miniupnpd that opens ports in it on request."""
+
+    def __init__(self, lab, name, directory, speaks, **line):
+        super().__init__(lab, name, 'masquerade', **line)
+        self.directory = directory
+        if not speaks:
+            return
+        self.inside('nft', '-f', '-', text=RULES)
+        self.ip_batch('route add 239.0.0.0/8 dev br0')
+        path = os.path.join(directory, 'miniupnpd.conf')
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(CONFIG.format(directory=directory, pcp='yes' if 'pcp' in speaks else 'no',
+                                     upnp='yes' if 'upnp' in speaks else 'no'))
+        with open(os.path.join(directory, 'miniupnpd.log'), 'w', encoding='ascii') as log:
+            self.daemon = lab.start(['miniupnpd', '-d', '-f', path, '-P',
+                                     os.path.join(directory, 'miniupnpd.pid')],
+                                    self.netns, stdout=log, stderr=log)
+        time.sleep(1)
+        if self.daemon.poll() is not None:
+            raise network.LabError(f'miniupnpd ends: {self.log()}')
+
+    def set_addresses(self):
+        super().set_addresses()
+        # miniupnpd grants nothing where the outside looks private or like documentation.
+        self.external = f'11.0.0.{self.number}'
+
+    def inside(self, *command, text=None):
+        return run('nsenter', f'--net=/var/run/netns/{self.netns}', *command, text=text)
+
+    def log(self):
+        with open(os.path.join(self.directory, 'miniupnpd.log'), encoding='utf-8') as file:
+            return file.read()[-800:]
+
+    def mappings(self):
+        rules = self.inside('nft', 'list', 'chain', 'inet', 'kh_upnp', 'inwards')
+        return [line.strip() for line in rules.splitlines() if 'dnat' in line]
+
+    def leases(self):
+        """When each mapping ends, as seconds from now."""
+        with open(os.path.join(self.directory, 'leases'), encoding='utf-8') as file:
+            return [int(line.split(':')[4]) - time.time() for line in file if line.strip()]
+
+    def wait_for_mappings(self, count, timeout=5.0):
+        until = time.monotonic() + timeout
+        while len(self.mappings()) != count:
+            if time.monotonic() > until:
+                raise Failure(f'{len(self.mappings())} mappings, not {count}: {self.log()}')
+            time.sleep(0.05)
+
+
+class World:
+    """Alice behind a box that grants ports by these protocols, Bob behind a symmetric NAT."""
+
+    def __init__(self, speaks):
+        self.speaks = speaks
+
+    def __enter__(self):
+        self.directory = tempfile.mkdtemp(prefix='knothole-portmap-')
+        self.lab = Lab().__enter__()
+        need_programs(self.lab)
+        self.party = Party(self.lab).__enter__()
+        self.box = GrantingBox(self.lab, 'a', self.directory, self.speaks, delay=DELAY)
+        self.alice = self.box.add_host('alice')
+        self.bob = self.lab.add_box('b', 'symmetric-random', delay=DELAY).add_host('bob')
+        return self
+
+    def __exit__(self, *unused):
+        self.party.__exit__()
+        self.lab.__exit__()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def nobody_grants():
+    """The control: without a granted port these two do not meet directly."""
+    with World('') as world:
+        alice, bob, result = meet(world.party, world.alice, world.bob)
+        if result['direct'] is not None:
+            raise Failure('they meet directly anyway: this lab proves nothing')
+        talk(alice, bob, 'Through the server')
+        world.party.check_words()
+        world.party.check_exits()
+        return 'not direct, as expected'
+
+
+def granted(speaks):
+    with World(speaks) as world:
+        alice = world.party.join(world.alice, 'Alice', 'Alice was here first.')
+        alice.event('joined', timeout=2)
+        world.box.wait_for_mappings(1)
+        took = time.monotonic() - alice.started
+        left = world.box.leases()
+        if len(left) != 1 or not 0 < left[0] <= LIFETIME + 1:
+            raise Failure(f'the mapping ends in {left} s')
+        bob = world.party.join(world.bob, 'Bob', 'Bob comes later.')
+        path = bob.event('path', kind='direct', timeout=3)
+        direct = path['_at'] - bob.started
+        if not path['remote'].startswith(world.box.external + ':'):
+            raise Failure(f'Bob reaches Alice at {path["remote"]}')
+        for chat in (alice, bob):
+            chat.opened()
+        talk(alice, bob, 'Now directly', via='channel')
+        world.party.check_words()
+        world.party.check_exits()
+        world.box.wait_for_mappings(0)
+        return f'mapped after {took:.2f} s, direct after {direct * 1000:.0f} ms, gone at the end'
+
+
+def by_pcp():
+    return granted('pcp')
+
+
+def by_upnp():
+    return granted('upnp')
+
+
+def killed():
+    """Nobody gives the port back; it ends with its lifetime."""
+    with World('pcp upnp') as world:
+        alice = world.party.join(world.alice, 'Alice')
+        world.box.wait_for_mappings(1)
+        time.sleep(1.5)  # UPnP would have come by now: one port is enough
+        alice.process.kill()
+        alice.process.wait()
+        left = world.box.leases()
+        if len(left) != 1 or not 0 < left[0] <= LIFETIME + 1:
+            raise Failure(f'the mapping ends in {left} s')
+        return f'one mapping, which ends in {left[0]:.0f} s'
+
+
+def main():
+    network.stop_on_signals()
+    why = network.why_impossible() or (None if shutil.which('miniupnpd')
+                                       else 'miniupnpd is not installed')
+    if why:
+        print(f'skipped: {why}')
+        return SKIPPED
+    failed = 0
+    for case in (nobody_grants, by_pcp, by_upnp, killed):
+        if len(sys.argv) > 1 and case.__name__ not in sys.argv[1:]:
+            continue
+        try:
+            verdict, text = 'ok  ', case()
+        except (Failure, network.LabError, subprocess.SubprocessError) as failure:
+            failed += 1
+            verdict, text = 'FAIL', str(failure)
+        print(f'{verdict}  {case.__name__}: {text}', flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
