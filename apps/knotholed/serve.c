@@ -256,6 +256,17 @@ static void handle_socket(struct server *server, size_t socket, int rounds)
     }
 }
 
+static void tell_gone(struct server *server, kh_time now)
+{
+    struct kh_addr client;
+    struct kh_addr local;
+
+    while (kh_knotholed_tcp_next_gone(server->tcp, &client, &local)) {
+        kh_hub_disconnected(server->hub, now, &client, &local);
+        drain(server, now);
+    }
+}
+
 static void handle_tcp(struct server *server)
 {
     kh_time now = kh_io_clock_now();
@@ -266,6 +277,7 @@ static void handle_tcp(struct server *server)
         kh_hub_handle_datagram(server->hub, now, &in);
         drain(server, now);
     }
+    tell_gone(server, now);
     flush(server);
 }
 
@@ -308,6 +320,7 @@ static void handle_timeouts(struct server *server)
         flush(server);
     }
     kh_knotholed_tcp_handle_timeout(server->tcp, now);
+    tell_gone(server, now);
 }
 
 static void handle_signals(struct server *server)

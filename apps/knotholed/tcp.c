@@ -65,6 +65,10 @@ struct kh_knotholed_tcp {
     struct connection *ready_last;
     kh_time sweep_at; /* KH_NEVER: nobody is there */
     bool is_deaf;     /* the system has no descriptors: listeners rest until the next sweep */
+    struct {
+        struct kh_addr remote, local;
+    } gone[KH_KNOTHOLED_TCP_MAX]; /* to be told */
+    size_t gone_count;
     struct kh_knotholed_tcp_stats stats;
 };
 
@@ -207,6 +211,10 @@ static void drop(struct kh_knotholed_tcp *tcp, struct connection *connection)
 {
     struct connection **link = bucket_of(tcp, &connection->tcp.remote);
 
+    if (tcp->gone_count < KH_KNOTHOLED_TCP_MAX) {
+        tcp->gone[tcp->gone_count].remote = connection->tcp.remote;
+        tcp->gone[tcp->gone_count++].local = connection->tcp.local;
+    }
     while (*link != connection)
         link = &(*link)->chain;
     *link = connection->chain;
@@ -373,6 +381,17 @@ bool kh_knotholed_tcp_next(struct kh_knotholed_tcp *tcp, kh_time now, struct kh_
             drop(tcp, connection);
     }
     return false;
+}
+
+bool kh_knotholed_tcp_next_gone(struct kh_knotholed_tcp *tcp, struct kh_addr *remote,
+                                struct kh_addr *local)
+{
+    if (tcp->gone_count == 0)
+        return false;
+    tcp->gone_count--;
+    *remote = tcp->gone[tcp->gone_count].remote;
+    *local = tcp->gone[tcp->gone_count].local;
+    return true;
 }
 
 void kh_knotholed_tcp_send(struct kh_knotholed_tcp *tcp, kh_time now,

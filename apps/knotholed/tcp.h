@@ -52,6 +52,10 @@ void kh_knotholed_tcp_wake(struct kh_knotholed_tcp *tcp, kh_time now);
 /* Gives the next frame that came, with the addresses of its connection; valid until the next call.
  */
 bool kh_knotholed_tcp_next(struct kh_knotholed_tcp *tcp, kh_time now, struct kh_datagram *out);
+/* Gives the addresses of a connection that ended, each once; false when all are told.  To be called
+ * until then after next and handle_timeout. */
+bool kh_knotholed_tcp_next_gone(struct kh_knotholed_tcp *tcp, struct kh_addr *remote,
+                                struct kh_addr *local);
 /* Sends along the connection that has these addresses; drops it if there is none any more. */
 void kh_knotholed_tcp_send(struct kh_knotholed_tcp *tcp, kh_time now,
                            const struct kh_datagram *datagram);

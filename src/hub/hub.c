@@ -219,6 +219,13 @@ void kh_hub_handle_unreachable(struct kh_hub *hub, kh_time now,
     kh_relay_handle_unreachable(hub->relay, now, error);
 }
 
+void kh_hub_disconnected(struct kh_hub *hub, kh_time now, const struct kh_addr *client,
+                         const struct kh_addr *server)
+{
+    if (hub->relay != NULL)
+        kh_relay_disconnected(hub->relay, now, client, server);
+}
+
 void kh_hub_set_wall_clock(struct kh_hub *hub, kh_time now, uint64_t unix_seconds)
 {
     if (hub->relay != NULL)

@@ -59,6 +59,8 @@ void kh_hub_handle_timeout(struct kh_hub *hub, kh_time now);
 void kh_hub_opened(struct kh_hub *hub, kh_time now, const struct kh_addr *addr, bool ok);
 void kh_hub_handle_unreachable(struct kh_hub *hub, kh_time now,
                                const struct kh_relay_unreachable *error);
+void kh_hub_disconnected(struct kh_hub *hub, kh_time now, const struct kh_addr *client,
+                         const struct kh_addr *server);
 void kh_hub_set_wall_clock(struct kh_hub *hub, kh_time now, uint64_t unix_seconds);
 bool kh_hub_next_event(struct kh_hub *hub, struct kh_relay_event *out);
 

@@ -32,7 +32,7 @@ static void enter(struct kh_relay_allocation *allocation, enum kh_relay_allocati
 
 /* ---- the end of an allocation ---- */
 
-static void forget(struct kh_relay *relay, struct kh_relay_allocation *allocation)
+void kh_relay_allocation_forget(struct kh_relay *relay, struct kh_relay_allocation *allocation)
 {
     for (size_t i = 0; i < KH_RELAY_WAYS; i++)
         kh_relay_way_close(relay, &allocation->ways[i]);
@@ -45,7 +45,7 @@ static void forget(struct kh_relay *relay, struct kh_relay_allocation *allocatio
 static void settle(struct kh_relay *relay, struct kh_relay_allocation *allocation)
 {
     if (kh_relay_allocation_deadline(allocation) == KH_NEVER)
-        forget(relay, allocation);
+        kh_relay_allocation_forget(relay, allocation);
     else
         kh_relay_table_reschedule(&relay->table, allocation);
 }
@@ -276,7 +276,7 @@ static void conclude(struct kh_relay *relay, struct kh_relay_allocation *allocat
         kh_relay_refuse(relay, &caller,
                         allocation->ways[0].error != 0 ? allocation->ways[0].error
                                                        : KH_RELAY_NO_CAPACITY);
-        forget(relay, allocation);
+        kh_relay_allocation_forget(relay, allocation);
         return;
     }
     if (allocation->wants_pair)

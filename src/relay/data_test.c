@@ -193,6 +193,21 @@ static void on_a_stream_channel_data_is_padded(void **state)
     assert_int_equal(answer.to.transport, KH_TCP);
 }
 
+/* RFC 8656 3.2 */
+static void allocation_ends_with_its_stream(void **state)
+{
+    (void)state;
+    alice.transport = server.transport = KH_TCP;
+    allocate();
+    assert_int_equal(opened_count, 2);
+    kh_relay_disconnected(relay, now, &alice, &server);
+    drain();
+    assert_int_equal(opened_count, 1);
+    kh_relay_disconnected(relay, now, &alice, &server);
+    drain();
+    assert_int_equal(opened_count, 1);
+}
+
 /* RFC 8656 9: a channel brings a permission for the IP. */
 static void channel_brings_a_permission(void **state)
 {
@@ -415,6 +430,7 @@ int main(void)
         TEST(permissions_have_a_limit),
         TEST(channel_carries_both_ways),
         TEST(on_a_stream_channel_data_is_padded),
+        TEST(allocation_ends_with_its_stream),
         TEST(channel_brings_a_permission),
         TEST(channel_outlives_its_permission),
         TEST(binding_is_one_to_one),

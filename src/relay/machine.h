@@ -98,6 +98,8 @@ uint64_t kh_relay_prefix_of(const struct kh_relay *relay, const struct kh_addr *
 void kh_relay_allocate(struct kh_relay *relay, const struct kh_relay_caller *caller);
 void kh_relay_refresh(struct kh_relay *relay, const struct kh_relay_caller *caller);
 void kh_relay_allocation_opened(struct kh_relay *relay, const struct kh_addr *addr, bool ok);
+/* Closes all its ways, and it is no more. */
+void kh_relay_allocation_forget(struct kh_relay *relay, struct kh_relay_allocation *allocation);
 /* Closes the ways whose time is over, and forgets the allocation with the last of them. */
 void kh_relay_allocation_expire(struct kh_relay *relay, struct kh_relay_allocation *allocation);
 

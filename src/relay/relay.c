@@ -214,6 +214,17 @@ void kh_relay_handle_unreachable(struct kh_relay *relay, kh_time now,
         kh_relay_tell_unreachable(relay, allocation, error);
 }
 
+void kh_relay_disconnected(struct kh_relay *relay, kh_time now, const struct kh_addr *client,
+                           const struct kh_addr *server)
+{
+    struct kh_relay_allocation *allocation = kh_relay_table_find(&relay->table, client, server);
+
+    assert_drained(relay);
+    relay->now = now;
+    if (allocation != NULL)
+        kh_relay_allocation_forget(relay, allocation);
+}
+
 void kh_relay_handle_timeout(struct kh_relay *relay, kh_time now)
 {
     struct kh_relay_allocation *allocation;

@@ -116,6 +116,10 @@ struct kh_relay_unreachable {
 void kh_relay_handle_unreachable(struct kh_relay *relay, kh_time now,
                                  const struct kh_relay_unreachable *error);
 
+/* A client's stream ended: so does its allocation (RFC 8656 3.2), if it has one. */
+void kh_relay_disconnected(struct kh_relay *relay, kh_time now, const struct kh_addr *client,
+                           const struct kh_addr *server);
+
 void kh_relay_handle_timeout(struct kh_relay *relay, kh_time now);
 
 /* Tells what the calendar says at `now`, in seconds since 1970: shared-secret credentials expire by
