@@ -204,7 +204,9 @@ static void accept_nonce(struct kh_rendezvous_client *client,
     if (target->challenges > CHALLENGES_MAX)
         at = kh_time_add(at, patience.rto_max);
     kh_rendezvous_ask_start(client, at, &target->ask);
-    client->race.elected = (size_t)(target - client->race.targets);
+    /* TCP that answers late, or at all, is no reason to leave UDP that answered first. */
+    if (target->server.transport == KH_UDP || client->race.elected == KH_RENDEZVOUS_NOBODY)
+        client->race.elected = (size_t)(target - client->race.targets);
 }
 
 static void accept_error(struct kh_rendezvous_client *client,

@@ -70,6 +70,22 @@ static void working_udp_leaves_tcp_alone(void **state)
     assert_int_equal(sent_by(KH_TCP), 0);
 }
 
+/* TCP was asked meanwhile, and then left alone. */
+static void slow_udp_is_not_overtaken(void **state)
+{
+    struct sim_host *alice = add(true, NULL);
+    kh_time start = sim.now;
+
+    (void)state;
+    sim.delay = KH_MILLISECONDS(200);
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(5));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->joined_at - start, KH_MILLISECONDS(800));
+    assert_int_equal(alice->mapped_addr.transport, KH_UDP);
+    assert_int_equal(sent_by(KH_TCP), 1);
+}
+
 static void blocked_udp_costs_a_moment(void **state)
 {
     struct sim_host *alice = add(true, NULL);
@@ -217,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(working_udp_leaves_tcp_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(slow_udp_is_not_overtaken, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocked_udp_costs_a_moment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(address_of_tcp_is_not_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(udp_that_comes_late_wins, set_up, tear_down),
