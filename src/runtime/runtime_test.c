@@ -75,6 +75,11 @@ static void identity_is_made_once_and_private(void **unused)
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
     assert_int_equal(info.st_nlink, 1);
+    assert_int_equal(chmod(path, 0644), 0); /* brought from another machine */
+    assert_true(kh_runtime_state_identity(&state, &second, &got, why));
+    assert_memory_equal(&got, &first, sizeof got);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
 }
 
 static void damaged_identity_is_refused(void **unused)

@@ -179,6 +179,15 @@ static bool create_identity(const struct kh_runtime_state *state, const struct k
     return done;
 }
 
+/* A copy from elsewhere may have come with the usual mode: it is as secret as the first. */
+static void make_private(const struct path *path)
+{
+    struct stat info;
+
+    if (stat(path->text, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+        (void)chmod(path->text, S_IRUSR | S_IWUSR);
+}
+
 bool kh_runtime_state_identity(const struct kh_runtime_state *state, const struct kh_secret *fresh,
                                struct kh_secret *out, char why[static KH_RUNTIME_WHY_SIZE])
 {
@@ -194,6 +203,7 @@ bool kh_runtime_state_identity(const struct kh_runtime_state *state, const struc
     }
     if (len < 0)
         return fail(why, "cannot read the identity %.300s: %s", path.text, strerror(errno));
+    make_private(&path);
     right = parse_identity(text, out);
     kh_wipe(text, sizeof text);
     return right ||
