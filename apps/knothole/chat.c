@@ -96,7 +96,8 @@ static void on_tick(uv_timer_t *timer)
         .has_members = kh_runtime_member_at(chat->runtime, 0, &member),
         .undelivered = kh_runtime_undelivered(chat->runtime),
     };
-    kh_ending_set_repeats(&chat->ending, now_ms(), kh_runtime_repeats(chat->runtime));
+    kh_ending_set_flow(&chat->ending, now_ms(), kh_runtime_repeats(chat->runtime),
+                       kh_runtime_is_lacking(chat->runtime));
     if (kh_ending_is_due(&chat->ending, now_ms(), &room))
         kh_chat_leave(chat);
     if (chat->leaving || (!chat->ending.input_over && !chat->input.paused))

@@ -110,10 +110,10 @@ void kh_ending_set_input_over(struct kh_ending *ending, uint64_t now, bool over)
     ending->input_over = over;
 }
 
-void kh_ending_set_repeats(struct kh_ending *ending, uint64_t now, uint64_t repeats)
+void kh_ending_set_flow(struct kh_ending *ending, uint64_t now, uint64_t repeats, bool lacking)
 {
-    if (repeats > ending->repeats)
-        ending->repeats_at = now;
+    if (repeats > ending->repeats || lacking)
+        ending->unsettled_at = now;
     ending->repeats = repeats;
 }
 
@@ -123,14 +123,15 @@ static uint64_t later(uint64_t a, uint64_t b)
 }
 
 /* How long nothing was said.  A message that comes again counts too: its author waits for our
- * acknowledgement, which must not be the one that a departure cuts off; but not for ever. */
+ * acknowledgement, which must not be the one that a departure cuts off.  So does one that we know
+ * of and lack.  But neither counts for ever. */
 static uint64_t silence(const struct kh_ending *ending, uint64_t now, uint64_t since)
 {
     uint64_t words_at = later(since, ending->words_at);
 
     if (now - words_at >= KH_ENDING_PROGRESS_MS)
         return now - words_at;
-    return now - later(words_at, ending->repeats_at);
+    return now - later(words_at, ending->unsettled_at);
 }
 
 bool kh_ending_is_due(const struct kh_ending *ending, uint64_t now,

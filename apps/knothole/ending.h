@@ -35,7 +35,7 @@ struct kh_ending {
     uint64_t progress_at;            /* the last time something went forward */
     uint64_t words_at;               /* the last message, theirs or ours arriving */
     uint64_t repeats;                /* kh_runtime_repeats when last looked at */
-    uint64_t repeats_at;             /* the last time it had grown */
+    uint64_t unsettled_at;           /* the last time it had grown, or words were to come */
     size_t skipped;                  /* lines that could not be sent */
     size_t left_undelivered;         /* of present members, when leaving began */
     struct kh_ending_message *first; /* said, and nobody has it; oldest first */
@@ -45,8 +45,8 @@ struct kh_ending {
 void kh_ending_fini(struct kh_ending *ending);
 void kh_ending_note(struct kh_ending *ending, uint64_t now, const struct kh_runtime_event *event);
 void kh_ending_set_input_over(struct kh_ending *ending, uint64_t now, bool over);
-/* Takes kh_runtime_repeats as it is now. */
-void kh_ending_set_repeats(struct kh_ending *ending, uint64_t now, uint64_t repeats);
+/* Takes kh_runtime_repeats and kh_runtime_is_lacking as they are now. */
+void kh_ending_set_flow(struct kh_ending *ending, uint64_t now, uint64_t repeats, bool lacking);
 
 /* How things stand in the room at this moment. */
 struct kh_ending_room {

@@ -189,6 +189,27 @@ static bool is_due(const struct kh_ending *ending, uint64_t now, bool has_member
     return kh_ending_is_due(ending, now, &(struct kh_ending_room){has_members, undelivered});
 }
 
+static void who_repeats_is_not_left_at_once(void **state)
+{
+    struct kh_ending ending = {.linger_ms = 0};
+
+    (void)state;
+    note(&ending, 0, KH_RUNTIME_EVENT_JOINED, NULL);
+    note(&ending, 0, KH_RUNTIME_EVENT_MEMBER, NULL);
+    kh_ending_set_input_over(&ending, 0, true);
+    kh_ending_set_flow(&ending, 400, 1, false);
+    assert_false(is_due(&ending, 400 + KH_ENDING_QUIET_MS - 1, true, 0));
+    kh_ending_set_flow(&ending, 800, 1, false); /* no new one */
+    assert_true(is_due(&ending, 400 + KH_ENDING_QUIET_MS, true, 0));
+    kh_ending_set_flow(&ending, 850, 1, true); /* one is known of, and not here */
+    assert_false(is_due(&ending, 850 + KH_ENDING_QUIET_MS - 1, true, 0));
+    assert_true(is_due(&ending, 850 + KH_ENDING_QUIET_MS, true, 0));
+    kh_ending_set_flow(&ending, KH_ENDING_PROGRESS_MS - 1, 2, true);
+    assert_false(is_due(&ending, KH_ENDING_PROGRESS_MS - 1, true, 0));
+    assert_true(is_due(&ending, KH_ENDING_PROGRESS_MS, true, 0)); /* not for ever */
+    kh_ending_fini(&ending);
+}
+
 static void leaves_when_all_is_delivered(void **state)
 {
     struct kh_ending ending = {.linger_ms = 30000};
@@ -506,6 +527,7 @@ int main(void)
         cmocka_unit_test(line_is_edited),
         cmocka_unit_test(history_comes_back),
         cmocka_unit_test(text_folds_at_spaces),
+        cmocka_unit_test(who_repeats_is_not_left_at_once),
         cmocka_unit_test(scrollback_forgets_the_oldest),
     };
 

@@ -163,5 +163,7 @@ size_t kh_runtime_undelivered(const struct kh_runtime *runtime);
 /* How often messages came again so far.  While this grows someone lacks our acknowledgement, and
  * would take what we have for lost if we left. */
 uint64_t kh_runtime_repeats(const struct kh_runtime *runtime);
+/* True if a present member is known to have said more than has arrived. */
+bool kh_runtime_is_lacking(const struct kh_runtime *runtime);
 
 #endif

@@ -353,6 +353,11 @@ size_t kh_node_undelivered(const struct kh_node *node)
     return kh_room_undelivered(node->room, NULL);
 }
 
+bool kh_node_is_lacking(const struct kh_node *node)
+{
+    return kh_room_is_lacking(node->room);
+}
+
 struct kh_node_stats kh_node_stats(const struct kh_node *node)
 {
     return (struct kh_node_stats){

@@ -127,6 +127,7 @@ const struct kh_room_member_id *kh_node_id(const struct kh_node *node);
 /* The n-th present member, from 0; false past the last. */
 bool kh_node_member_at(const struct kh_node *node, size_t n, struct kh_node_member *out);
 size_t kh_node_undelivered(const struct kh_node *node); /* to all present members together */
+bool kh_node_is_lacking(const struct kh_node *node);    /* see kh_room_is_lacking */
 struct kh_node_stats kh_node_stats(const struct kh_node *node);
 
 #endif

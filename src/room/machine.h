@@ -77,6 +77,7 @@ struct kh_room_peer {
 
     /* Its log on its way here. */
     struct kh_room_inbox inbox;
+    uint64_t promised; /* its log goes on up to here, as it says; 0: not told */
     bool have_due;
     kh_time have_at;     /* no signal only to acknowledge before this */
     kh_time heard_at;    /* of the latest entries, new or not */

@@ -63,6 +63,8 @@ static void receive_head(struct kh_room *room, struct kh_room_peer *peer, struct
     if (body->failed || first == 0 || last > KH_ROOM_SEQUENCE_MAX || first > last + 1) {
         drop_malformed(room, "head");
     } else if (is_own_log(peer, &name)) {
+        if (peer->promised < last)
+            peer->promised = last;
         kh_room_inbox_skip_to(&peer->inbox, first);
         release(room, peer);
     }

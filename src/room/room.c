@@ -461,6 +461,15 @@ size_t kh_room_undelivered(const struct kh_room *room, const struct kh_room_memb
     return count;
 }
 
+bool kh_room_is_lacking(const struct kh_room *room)
+{
+    for (size_t i = 0; i < room->peer_count; i++) {
+        if (room->peers[i]->promised > room->peers[i]->inbox.have)
+            return true;
+    }
+    return false;
+}
+
 struct kh_room_stats kh_room_stats(const struct kh_room *room)
 {
     return room->stats;

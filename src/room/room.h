@@ -207,6 +207,8 @@ bool kh_room_is_farewell_said(const struct kh_room *room, const struct kh_room_m
 
 /* Entries of ours that this member has not acknowledged; all present members if NULL. */
 size_t kh_room_undelivered(const struct kh_room *room, const struct kh_room_member_id *member);
+/* True if a present member has said more than has arrived, as far as we were told. */
+bool kh_room_is_lacking(const struct kh_room *room);
 struct kh_room_stats kh_room_stats(const struct kh_room *room);
 
 #endif

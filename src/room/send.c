@@ -41,12 +41,6 @@ void kh_room_peer_start(struct kh_room *room, struct kh_room_peer *peer, uint64_
     }
 }
 
-/* A newcomer has to be told where our log begins, or it waits for what was forgotten. */
-static bool needs_head(const struct kh_room_peer *peer)
-{
-    return peer->head_due || (!peer->channel_open && peer->base > 0 && peer->acked == peer->base);
-}
-
 /* True if the next entry may go now.  One too large for a signal waits for a channel, and what was
  * said after it waits behind it. */
 static bool may_send_entry(const struct kh_room *room, const struct kh_room_peer *peer)
@@ -57,6 +51,19 @@ static bool may_send_entry(const struct kh_room *room, const struct kh_room_peer
         return !peer->blocked && peer->sent - peer->acked < KH_ROOM_WINDOW_MAX;
     return peer->credit > 0 &&
            kh_room_outlog_at(&room->outlog, peer->sent + 1).len <= SIGNAL_ENTRY_MAX;
+}
+
+/* A newcomer has to be told where our log begins, or it waits for what was forgotten.  And who gets
+ * an acknowledgement while entries are under way to it learns that there are more, and does not
+ * take their loss for silence. */
+static bool needs_head(const struct kh_room *room, const struct kh_room_peer *peer)
+{
+    if (peer->head_due)
+        return true;
+    if (peer->channel_open)
+        return false;
+    return (peer->base > 0 && peer->acked == peer->base) ||
+           (peer->have_due && peer->acked < room->outlog.last && !may_send_entry(room, peer));
 }
 
 static bool is_farewell_due(const struct kh_room *room, const struct kh_room_peer *peer)
@@ -109,7 +116,7 @@ static void write_frames(const struct kh_room *room, struct kh_room_peer *peer,
                          struct kh_writer *writer)
 {
     kh_write_u8(writer, KH_ROOM_FRAMES_VERSION);
-    if (needs_head(peer))
+    if (needs_head(room, peer))
         kh_room_frame_head_write(writer, &room->name, room->outlog.first, room->outlog.last);
     peer->head_due = false;
     write_entries(room, peer, writer);

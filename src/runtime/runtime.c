@@ -730,3 +730,8 @@ uint64_t kh_runtime_repeats(const struct kh_runtime *runtime)
 {
     return runtime->node == NULL ? 0 : kh_node_stats(runtime->node).room.duplicates;
 }
+
+bool kh_runtime_is_lacking(const struct kh_runtime *runtime)
+{
+    return runtime->node != NULL && kh_node_is_lacking(runtime->node);
+}
