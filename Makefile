@@ -8,7 +8,7 @@ SEED ?=
 SEEDS ?= 1000
 T ?=
 
-.PHONY: all demo test quick sim fuzz tidy format clean
+.PHONY: all demo test quick sim fuzz bench tidy format clean
 
 all: build/build.ninja
 	@ninja -C build --quiet | { grep -v 'no work to do' || true; }
@@ -40,6 +40,11 @@ fuzz:
 	  -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-fuzz --quiet
 	@tools/fuzz build-fuzz 60 $(T)
+
+bench:
+	@tools/install test
+	@$(MAKE) --no-print-directory all
+	@bench/relay.py build/knotholed
 
 tidy: all
 	@tools/tidy build
