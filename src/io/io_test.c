@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "io/gateway.h"
 #include "io/clock.h"
 #include "io/entropy.h"
 #include "io/interfaces.h"
@@ -177,6 +178,19 @@ static void interfaces_end_with_loopback(void **state)
         close(watch);
 }
 
+static void a_gateway_is_found_with_our_side_of_it(void **state)
+{
+    struct kh_io_gateway way;
+
+    (void)state;
+    if (!kh_io_gateway_find(&way))
+        skip(); /* this machine has none */
+    assert_int_equal(way.gateway.family, KH_FAMILY_IPV4);
+    assert_int_equal(way.local.family, KH_FAMILY_IPV4);
+    assert_int_equal(way.gateway.port + way.local.port, 0);
+    assert_false(kh_addr_equal(&way.gateway, &way.local));
+}
+
 static void clocks_and_entropy_work(void **state)
 {
     uint8_t a[32] = {0};
@@ -201,6 +215,7 @@ int main(void)
         cmocka_unit_test(refused_datagram_does_not_take_others_along),
         cmocka_unit_test(addresses_survive_the_system),
         cmocka_unit_test(interfaces_end_with_loopback),
+        cmocka_unit_test(a_gateway_is_found_with_our_side_of_it),
         cmocka_unit_test(clocks_and_entropy_work),
     };
 

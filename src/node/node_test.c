@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "node/inside.h"
 #include "node/world.h"
 
 #define LEG KH_MILLISECONDS(20)
@@ -110,6 +111,39 @@ static void who_leaves_says_often_what_it_has(void **state)
         ignorant += !leave_unacknowledged(seed);
     print_message("%d of 100 left in the dark\n", ignorant);
     assert_true(ignorant <= 2);
+}
+
+/* Whether Bob's copy of the other's card has this mapped candidate. */
+static bool is_told(const struct person *bob, const struct kh_addr *mapped)
+{
+    const struct kh_room_card *card = &bob->node->neighbours[0]->card;
+
+    for (size_t i = 0; i < card->candidate_count; i++)
+        if (card->candidates[i].kind == KH_ROOM_CANDIDATE_MAPPED &&
+            kh_addr_equal(&card->candidates[i].addr, mapped))
+            return true;
+    return false;
+}
+
+static void a_mapped_port_is_told_to_who_is_here_already(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    struct person *bob = &world->people[1];
+    const struct kh_addr mapped = kh_addr_ipv4(203, 0, 113, 77, 4444);
+
+    (void)state;
+    assert_int_equal(kh_node_add_mapped(alice->node, world->cable.now, &alice->addr, &mapped),
+                     KH_OK);
+    world_drain(world);
+    assert_false(is_told(bob, &mapped));
+    world_run(world, KH_SECONDS(1));
+    assert_true(is_told(bob, &mapped));
+    kh_node_remove_mapped(alice->node, world->cable.now, &mapped);
+    world_drain(world);
+    world_run(world, KH_SECONDS(1));
+    assert_false(is_told(bob, &mapped));
+    world_free(world);
 }
 
 static void a_ticket_saves_the_first_round_trip(void **state)
@@ -400,6 +434,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_words_come_before_the_path),
+        cmocka_unit_test(a_mapped_port_is_told_to_who_is_here_already),
         cmocka_unit_test(a_ticket_saves_the_first_round_trip),
         cmocka_unit_test(three_members_are_a_mesh),
         cmocka_unit_test(who_comes_late_hears_what_was_said),
