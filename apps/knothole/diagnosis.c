@@ -44,14 +44,15 @@ json_t *kh_doctor_json(const struct kh_doctor_report *report)
     const struct kh_nat_behaviour *nat = &report->nat;
     char address[KH_ADDR_TEXT_MAX];
 
-    /* TLS and the mapping protocols are not asked yet. */
+    /* TLS is not asked yet. */
     return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:n,s:n,s:n,s:n,s:o}", "mapping",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:n,s:o,s:o,s:o,s:o}", "mapping",
         text_or_null(rule_names[nat->mapping]), "filtering",
         text_or_null(rule_names[nat->filtering]), "ports", text_or_null(ports_names[nat->ports]),
         "hairpin", hairpin_of(nat->hairpin), "public",
         nat->reached ? json_string(kh_addr_ip_text(&nat->public_addr, address)) : json_null(),
-        "udp", json_of(report->udp), "tcp", json_of(report->tcp), "tls", "pcp", "natpmp", "upnp",
+        "udp", json_of(report->udp), "tcp", json_of(report->tcp), "tls", "pcp",
+        json_of(report->pcp), "natpmp", json_of(report->natpmp), "upnp", json_of(report->upnp),
         "ipv6", json_of(report->ipv6));
 }
 
@@ -160,23 +161,46 @@ static void say_whom(enum difficulty difficulty, FILE *out)
     (void)fprintf(out, "\n%s", whom[difficulty]);
 }
 
+static bool gives_ports(const struct kh_doctor_report *report)
+{
+    return report->pcp == KH_DOCTOR_YES || report->natpmp == KH_DOCTOR_YES ||
+           report->upnp == KH_DOCTOR_YES;
+}
+
+/* Where a router translates, asking it for a port helps more than all else. */
+static void say_how_to_be_reached(const struct kh_doctor_report *report, enum difficulty difficulty,
+                                  FILE *out)
+{
+    if (difficulty == EASY || !report->nat.translated || difficulty == NOT_KNOWN)
+        return;
+    if (gives_ports(report))
+        (void)fprintf(out,
+                      "Your router gives ports to programs that ask (%s). Knothole asks;\n"
+                      "if no other router stands behind yours, everyone reaches you directly.\n",
+                      report->pcp == KH_DOCTOR_YES      ? "PCP"
+                      : report->natpmp == KH_DOCTOR_YES ? "NAT-PMP"
+                                                        : "UPnP");
+    else if (difficulty == USUAL)
+        (void)fprintf(out, "Nothing needs to change for most. To be reachable for the others as\n"
+                           "well, switch on UPnP, NAT-PMP or PCP in the router.\n");
+    else
+        (void)fprintf(out,
+                      "To change that: if the router is yours, switch on UPnP, NAT-PMP or PCP\n"
+                      "in it, or a \"full cone\" or \"gaming\" setting; if it is your\n"
+                      "provider's, ask for IPv6 or a public address, or use another network.\n");
+}
+
 static void say_what_to_change(const struct kh_doctor_report *report, enum difficulty difficulty,
                                FILE *out)
 {
-    (void)fputc('\n', out);
+    if (difficulty != NOT_KNOWN)
+        (void)fputc('\n', out);
     if (difficulty == EASY)
         (void)fprintf(out, "Nothing needs to change.\n");
     else if (difficulty == USUAL && !report->nat.translated)
         (void)fprintf(out, "Nothing needs to change; letting UDP in through the firewall would\n"
                            "make you reachable for those as well.\n");
-    else if (difficulty == USUAL)
-        (void)fprintf(out, "Nothing needs to change for most. To be reachable for the others as\n"
-                           "well, switch on UPnP, NAT-PMP or PCP in the router.\n");
-    else if (difficulty == HARD)
-        (void)fprintf(out,
-                      "To change that: if the router is yours, switch on UPnP, NAT-PMP or PCP\n"
-                      "in it, or a \"full cone\" or \"gaming\" setting; if it is your\n"
-                      "provider's, ask for IPv6 or a public address, or use another network.\n");
+    say_how_to_be_reached(report, difficulty, out);
     if (report->ipv6 == KH_DOCTOR_NO && difficulty != EASY)
         (void)fprintf(out, "IPv6 does not work here; where both sides have it, no router needs to\n"
                            "share an address, and more people meet directly.\n");

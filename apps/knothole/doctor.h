@@ -17,6 +17,9 @@ struct kh_doctor_report {
     enum kh_doctor_answer udp;
     enum kh_doctor_answer tcp;
     enum kh_doctor_answer ipv6;
+    enum kh_doctor_answer pcp; /* does the router give ports to who asks, by … */
+    enum kh_doctor_answer natpmp;
+    enum kh_doctor_answer upnp;
 };
 
 /* Examines the network by asking these addresses of a server, one of each family.  Takes five

@@ -114,7 +114,10 @@ static void every_behaviour_has_its_sentence(void **state)
     assert_says(&report, "cannot be said: the server has only one address");
     report.nat.public_addr = kh_addr_ipv4(192, 168, 1, 7, 40000);
     assert_says(&report, "ask a server outside");
-    report.nat = home_router().nat;
+    report = home_router();
+    report.upnp = KH_DOCTOR_YES;
+    assert_says(&report, "Your router gives ports to programs that ask (UPnP)");
+    report.pcp = KH_DOCTOR_NO;
     report.nat.translated = false;
     assert_says(&report, "letting UDP in through the firewall");
     report.udp = KH_DOCTOR_NO;

@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <uv.h>
 
 #include "io/clock.h"
 #include "io/entropy.h"
+#include "io/gateway.h"
 #include "io/interfaces.h"
 #include "io/tcp.h"
 #include "io/udp.h"
+#include "io/upnp.h"
 #include "stun/stun.h"
 
 #define TCP_PATIENCE KH_SECONDS(3) /* a lost SYN is sent again after one second */
@@ -186,6 +189,75 @@ static void step(struct visit *visits, size_t count)
     }
 }
 
+/* ---- the router ---- */
+
+/* The router is asked in a thread of its own, at the same time as the server. */
+struct router {
+    uv_thread_t thread;
+    bool is_asked;
+    enum kh_doctor_answer pcp;
+    enum kh_doctor_answer natpmp;
+    enum kh_doctor_answer upnp;
+};
+
+static enum kh_doctor_answer answer_of(bool yes)
+{
+    return yes ? KH_DOCTOR_YES : KH_DOCTOR_NO;
+}
+
+static void exchange(struct kh_io_udp_set *udp, struct kh_nat_offer *offer)
+{
+    struct pollfd polled = {.fd = udp->sockets[0].fd, .events = POLLIN};
+    struct kh_datagram datagram;
+    kh_duration left;
+
+    while (kh_nat_offer_next_transmit(offer, &datagram))
+        kh_io_udp_set_send(udp, &datagram);
+    kh_io_udp_set_flush(udp);
+    left = kh_time_since(kh_nat_offer_timeout(offer), kh_io_clock_now());
+    (void)poll(&polled, 1, (int)((left + 999) / 1000));
+    for (size_t i = 0, count = kh_io_udp_set_receive(udp, 0); i < count; i++) {
+        kh_io_udp_set_received(udp, i, &datagram);
+        kh_nat_offer_handle_datagram(offer, &datagram);
+    }
+    kh_nat_offer_handle_timeout(offer, kh_io_clock_now());
+}
+
+/* Takes two seconds: one for PCP and NAT-PMP together, one for UPnP. */
+static void ask_router(void *context)
+{
+    struct router *router = context;
+    struct kh_io_upnp *upnp = kh_io_upnp_find();
+    struct kh_nat_offer offer = {0};
+    struct kh_io_gateway way;
+    struct kh_io_udp_set udp;
+
+    router->upnp = answer_of(upnp != NULL);
+    kh_io_upnp_free(upnp);
+    if (!kh_io_gateway_find(&way) || !kh_io_udp_set_init(&udp))
+        return;
+    if (kh_io_udp_set_open(&udp, &way.local) == 0) {
+        way.local.port = udp.sockets[0].addr.port;
+        kh_nat_offer_start(&offer, kh_io_clock_now(), &way.local, &way.gateway);
+        while (!kh_nat_offer_is_done(&offer))
+            exchange(&udp, &offer);
+        router->pcp = answer_of(offer.pcp);
+        router->natpmp = answer_of(offer.natpmp);
+    }
+    kh_io_udp_set_fini(&udp);
+}
+
+static void learn_of_router(struct router *router, struct kh_doctor_report *out)
+{
+    if (!router->is_asked || uv_thread_join(&router->thread) != 0)
+        return;
+    out->pcp = router->pcp;
+    out->natpmp = router->natpmp;
+    out->upnp = router->upnp;
+}
+
+/* ---- the whole ---- */
+
 static bool has_global_ipv6(void)
 {
     struct kh_addr addrs[ADDRS_MAX];
@@ -218,12 +290,14 @@ static void conclude(const struct visit *visit, enum kh_family family, struct kh
 bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_doctor_report *out)
 {
     static struct visit visits[2];
+    struct router router = {0};
     enum kh_family families[2];
     size_t visit_count = 0;
     bool ok = true;
 
     *out = (struct kh_doctor_report){.udp = KH_DOCTOR_NO,
                                      .ipv6 = has_global_ipv6() ? KH_DOCTOR_UNKNOWN : KH_DOCTOR_NO};
+    router.is_asked = uv_thread_create(&router.thread, ask_router, &router) == 0;
     for (size_t i = 0; i < count && visit_count < 2 && ok; i++) {
         if (visit_count == 1 && families[0] == servers[i].family)
             continue;
@@ -241,6 +315,7 @@ bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_do
             conclude(&visits[i], families[i], out);
         end(&visits[i]);
     }
+    learn_of_router(&router, out);
     if (!ok)
         (void)fprintf(stderr, "knothole doctor: out of memory\n");
     return ok;

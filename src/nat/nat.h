@@ -6,6 +6,7 @@
 #define KH_NAT_NAT_H
 
 #include "nat/discovery.h"
+#include "nat/offer.h"
 #include "nat/portmap.h"
 
 #endif

@@ -56,7 +56,8 @@ def check(lab, kind, box, process):
     if process.returncode != 0:
         return f'exit code {process.returncode}: {err.strip()}'
     found = json.loads(out)
-    expected = {**expected_of(lab, kind), 'udp': True, 'tcp': True}
+    expected = {**expected_of(lab, kind), 'udp': True, 'tcp': True, 'pcp': False,
+                'natpmp': False, 'upnp': False}
     if box.translates:
         expected['public'] = box.external
     wrong = {key: found[key] for key, value in expected.items() if found[key] != value}
