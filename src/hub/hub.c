@@ -15,13 +15,16 @@
 #define GREETING_LEN 3
 #define ANSWER "HI!"
 
+#define REALM_DEFAULT "knothole"
+
 struct kh_hub {
     struct kh_rendezvous_registry *registry; /* owned */
     struct kh_relay *relay;                  /* owned; NULL: none */
     struct kh_datagram answer;               /* the hub's own; len 0: none */
     uint8_t data[KH_DATAGRAM_MAX];
     struct kh_hub_discovery discovery[KH_HUB_FAMILIES];
-    bool dont_fragment; /* the datagram given last */
+    bool dont_fragment;                      /* the datagram given last */
+    char realm[KH_RENDEZVOUS_REALM_MAX + 1]; /* of the relay; empty: there is none */
     char software[128]; /* RFC 8489 14.14: fewer than 128 characters; empty: none */
     struct kh_log log;
     struct kh_hub_stats stats;
@@ -33,6 +36,7 @@ static bool make_relay(struct kh_hub *hub, const struct kh_hub_config *config)
     struct kh_relay_config relay = config->relay;
     bool ok;
 
+    relay.realm = hub->realm;
     if (relay.address_count == 0)
         return true;
     kh_hkdf((struct kh_span){config->seed, sizeof config->seed}, (struct kh_span){0},
@@ -41,6 +45,15 @@ static bool make_relay(struct kh_hub *hub, const struct kh_hub_config *config)
     ok = kh_relay_new(&hub->relay, &relay) == KH_OK;
     kh_wipe(&relay, sizeof relay);
     return ok;
+}
+
+static void set_realm(struct kh_hub *hub, const char *wished)
+{
+    const char *realm = wished != NULL ? wished : REALM_DEFAULT;
+    size_t len = strlen(realm);
+
+    assert(len > 0 && len < sizeof hub->realm);
+    memcpy(hub->realm, realm, len);
 }
 
 enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *config)
@@ -58,6 +71,10 @@ enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *confi
     hub->log = config->log;
     memcpy(registry.seed, config->seed, sizeof registry.seed);
     registry.log = config->log;
+    if (config->relay.address_count > 0) {
+        set_realm(hub, config->relay.realm);
+        registry.realm = hub->realm;
+    }
     if (kh_rendezvous_registry_new(&hub->registry, &registry) != KH_OK ||
         !make_relay(hub, config)) {
         kh_hub_free(hub);
@@ -166,6 +183,25 @@ static void handle_binding(struct kh_hub *hub, const struct kh_datagram *datagra
         answer_binding(hub, datagram, message, &way);
 }
 
+/* Whoever is joined may use the relay, with credentials of its session; all others need those of
+ * the shared secret. */
+static bool handle_turn(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram,
+                        const struct kh_stun_message *message)
+{
+    struct kh_rendezvous_credentials credentials;
+    struct kh_stun_attribute username;
+    struct kh_span password = {credentials.password, sizeof credentials.password - 1};
+    bool is_member =
+        kh_stun_find(message, KH_STUN_USERNAME, &username) &&
+        kh_rendezvous_registry_relay(hub->registry, (struct kh_span){username.value, username.len},
+                                     &credentials);
+    bool taken =
+        kh_relay_handle_message(hub->relay, now, datagram, message, is_member ? &password : NULL);
+
+    kh_wipe(&credentials, sizeof credentials);
+    return taken;
+}
+
 static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram)
 {
     struct kh_stun_message message;
@@ -174,8 +210,7 @@ static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagra
         hub->stats.dropped_malformed++;
     else if (message.method == KH_STUN_BINDING)
         handle_binding(hub, datagram, &message);
-    else if (hub->relay != NULL &&
-             kh_relay_handle_message(hub->relay, now, datagram, &message, NULL))
+    else if (hub->relay != NULL && handle_turn(hub, now, datagram, &message))
         return;
     else if (!kh_rendezvous_registry_handle_message(hub->registry, now, datagram, &message))
         hub->stats.dropped_malformed++;

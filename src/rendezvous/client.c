@@ -325,6 +325,16 @@ kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client)
     return timeout;
 }
 
+bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client,
+                                struct kh_rendezvous_credentials *out, const char **realm)
+{
+    if (client->state != KH_RENDEZVOUS_JOINED || client->session.realm[0] == '\0')
+        return false;
+    kh_rendezvous_write_credentials(&client->config.member, &client->session.keys, out);
+    *realm = client->session.realm;
+    return true;
+}
+
 enum kh_rendezvous_client_state
 kh_rendezvous_client_state(const struct kh_rendezvous_client *client)
 {

@@ -248,6 +248,17 @@ static bool derive(const struct kh_rendezvous_client *client,
                                           KH_SHA256_LEN);
 }
 
+/* A server with a relay says its realm; one too long for us is as good as none. */
+static void read_realm(const struct kh_stun_message *message,
+                       char out[static KH_RENDEZVOUS_REALM_MAX + 1])
+{
+    struct kh_span realm;
+
+    if (kh_rendezvous_find_span(message, KH_STUN_REALM, KH_RENDEZVOUS_REALM_MAX, &realm) &&
+        memchr(realm.data, '\0', realm.len) == NULL)
+        memcpy(out, realm.data, realm.len); /* the rest is zero already */
+}
+
 static bool read_session(const struct kh_rendezvous_client *client,
                          const struct kh_rendezvous_input *input, struct kh_rendezvous_session *out)
 {
@@ -261,6 +272,7 @@ static bool read_session(const struct kh_rendezvous_client *client,
         return false;
     memcpy(out->nonce, nonce.data, nonce.len);
     out->nonce_len = nonce.len;
+    read_realm(input->message, out->realm);
     third = KH_SECONDS(lifetime) / 3;
     out->refresh = client->config.refresh < third ? client->config.refresh : third;
     out->mapped.transport = input->datagram->from.transport;

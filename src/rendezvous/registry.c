@@ -6,6 +6,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
 
 #define MEMBERS_DEFAULT 200000
 #define LIFETIME_DEFAULT KH_SECONDS(60)
@@ -136,6 +139,23 @@ void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
                     (uint32_t)(registry->config.lifetime / KH_SECONDS(1)));
     kh_stun_add_u64(writer, KH_STUN_ROOM_VERSION, member->room->version);
     kh_rendezvous_answer_nonce(registry, request, writer);
+    if (registry->config.realm != NULL && request->message->method == KH_STUN_JOIN)
+        kh_stun_add(writer, KH_STUN_REALM, registry->config.realm, strlen(registry->config.realm));
+}
+
+bool kh_rendezvous_registry_relay(const struct kh_rendezvous_registry *registry,
+                                  struct kh_span username, struct kh_rendezvous_credentials *out)
+{
+    struct kh_rendezvous_member_id id;
+    const struct kh_rendezvous_member *member;
+
+    if (!kh_hex_parse(username.data, username.len, id.bytes, sizeof id.bytes))
+        return false;
+    member = kh_rendezvous_table_find(&registry->table, &id);
+    if (member == NULL)
+        return false;
+    kh_rendezvous_write_credentials(&id, &member->keys, out);
+    return true;
 }
 
 /* ---- requests of members ---- */

@@ -26,6 +26,15 @@ struct kh_rendezvous_member_id {
     uint8_t bytes[KH_RENDEZVOUS_MEMBER_LEN];
 };
 
+#define KH_RENDEZVOUS_REALM_MAX 127
+
+/* Long-term credentials at the relay of the same server, as long as the session lasts; both sides
+ * derive them from its key (docs/protocol/rendezvous.md). */
+struct kh_rendezvous_credentials {
+    char username[2 * KH_RENDEZVOUS_MEMBER_LEN + 1]; /* the member id in hexadecimal digits */
+    char password[33];
+};
+
 /* ERROR-CODE values of the rendezvous methods. */
 enum kh_rendezvous_error {
     KH_RENDEZVOUS_ERROR_MALFORMED = 400,
@@ -141,6 +150,12 @@ bool kh_rendezvous_client_next_event(struct kh_rendezvous_client *client,
                                      struct kh_rendezvous_client_event *out);
 kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client);
 
+/* Gives the realm of the server's relay and our credentials there; false if we are not joined or it
+ * has no relay.  The realm stays valid until the next input. */
+KH_MUST_USE bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client,
+                                            struct kh_rendezvous_credentials *out,
+                                            const char **realm);
+
 enum kh_rendezvous_client_state
 kh_rendezvous_client_state(const struct kh_rendezvous_client *client);
 struct kh_rendezvous_client_stats
@@ -157,6 +172,7 @@ struct kh_rendezvous_registry_config {
     size_t room_members_max;     /* KH_RENDEZVOUS_MEMBERS_MAX at most, and by default */
     kh_duration lifetime;        /* a silent member is gone after this; 60 s */
     kh_duration nonce_lifetime;  /* 1 h */
+    const char *realm;           /* of the relay at the same address; NULL: there is none */
     unsigned signals_per_second; /* of one member, with a burst of four times as many; 32 */
     struct kh_log log;
 };
@@ -190,6 +206,10 @@ bool kh_rendezvous_registry_handle_message(struct kh_rendezvous_registry *regist
 void kh_rendezvous_registry_handle_timeout(struct kh_rendezvous_registry *registry, kh_time now);
 bool kh_rendezvous_registry_next_transmit(struct kh_rendezvous_registry *registry,
                                           struct kh_datagram *out);
+/* Gives the credentials of the member with this relay username; false if it is not present. */
+KH_MUST_USE bool kh_rendezvous_registry_relay(const struct kh_rendezvous_registry *registry,
+                                              struct kh_span username,
+                                              struct kh_rendezvous_credentials *out);
 kh_time kh_rendezvous_registry_timeout(const struct kh_rendezvous_registry *registry);
 struct kh_rendezvous_registry_stats
 kh_rendezvous_registry_stats(const struct kh_rendezvous_registry *registry);

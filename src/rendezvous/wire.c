@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define BINDING_LEN (KH_RENDEZVOUS_ROOM_LEN + KH_RENDEZVOUS_MEMBER_LEN + 2 * KH_KEY_LEN)
 #define SIGNED_CONTEXT                                                                             \
     "KHJ1" /* stands in for type and length, which the signature cannot cover                      \
@@ -39,6 +41,15 @@ void kh_rendezvous_keys_derive(const struct kh_secret *shared,
     assert(!writer.failed && writer.len == BINDING_LEN);
     kh_hkdf(key, salt, "knothole rendezvous to server", out->to_server.bytes, KH_KEY_LEN);
     kh_hkdf(key, salt, "knothole rendezvous to client", out->to_client.bytes, KH_KEY_LEN);
+    kh_hkdf(key, salt, "knothole relay", out->relay.bytes, KH_KEY_LEN);
+}
+
+void kh_rendezvous_write_credentials(const struct kh_rendezvous_member_id *member,
+                                     const struct kh_rendezvous_keys *keys,
+                                     struct kh_rendezvous_credentials *out)
+{
+    (void)kh_hex_write(member->bytes, sizeof member->bytes, out->username);
+    (void)kh_hex_write(keys->relay.bytes, KH_RENDEZVOUS_MEMBER_LEN, out->password);
 }
 
 struct kh_span kh_rendezvous_key_span(const struct kh_secret *key)

@@ -19,6 +19,7 @@
 struct kh_rendezvous_keys {
     struct kh_secret to_server;
     struct kh_secret to_client;
+    struct kh_secret relay; /* the password at the server's relay */
 };
 
 /* Everything the session is bound to. */
@@ -32,6 +33,11 @@ struct kh_rendezvous_binding {
 void kh_rendezvous_keys_derive(const struct kh_secret *shared,
                                const struct kh_rendezvous_binding *binding,
                                struct kh_rendezvous_keys *out);
+
+/* What this member is to the server's relay. */
+void kh_rendezvous_write_credentials(const struct kh_rendezvous_member_id *member,
+                                     const struct kh_rendezvous_keys *keys,
+                                     struct kh_rendezvous_credentials *out);
 
 /* The session key of one direction as the key of an HMAC. */
 struct kh_span kh_rendezvous_key_span(const struct kh_secret *key);
