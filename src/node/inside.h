@@ -14,6 +14,7 @@
 #include "base/outbox.h"
 #include "base/ring.h"
 #include "node/node.h"
+#include "turn/turn.h"
 
 #define LOCALS_MAX 32   /* KH_NODE_ADDRS_MAX, two reflexive ones, and as many just replaced */
 #define EVENTS_MAX 8    /* one step makes at most three, and they are taken before the next step */
@@ -47,6 +48,22 @@ struct kh_node_reflexive {
     kh_time ask_at;
     struct kh_addr mapped; /* where it sees us … */
     struct kh_addr base;   /* … when we send from here */
+};
+
+/* See relayed.c. */
+struct kh_node_relayed {
+    struct kh_turn_client *turn; /* NULL: never through a relay */
+    struct kh_addr server;
+    struct kh_addr local;
+    enum kh_turn_families families;
+    struct kh_addr addr4; /* what we hold there now; none: nothing */
+    struct kh_addr addr6;
+    bool changed; /* and our candidates do not know yet */
+    bool timeout_due;
+    bool probe_due;
+    bool release_due;
+    kh_time ask_at; /* for an allocation, if there is none */
+    kh_duration backoff;
 };
 
 /* One other member, as we know it. */
@@ -128,6 +145,7 @@ struct kh_node {
     struct kh_addr mapped;      /* where the server sees us … */
     struct kh_addr mapped_base; /* … when we send from here */
     struct kh_node_reflexive reflexive;
+    struct kh_node_relayed relayed;
 
     struct kh_node_neighbour *neighbours[KH_ROOM_MEMBERS_MAX]; /* no gaps: count of them */
     size_t neighbour_count;
@@ -180,6 +198,17 @@ void kh_node_reflexive_hurry(struct kh_node *node); /* our addresses may have ch
 void kh_node_reflexive_handle_timeout(struct kh_node *node);
 bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
 kh_time kh_node_reflexive_timeout(const struct kh_node *node);
+
+/* ---- relayed.c ---- */
+enum kh_status kh_node_relayed_init(struct kh_node *node);
+void kh_node_relayed_joined(struct kh_node *node, const struct kh_rendezvous_client_event *event);
+bool kh_node_relayed_step(struct kh_node *node);
+/* Takes what leaves from our relayed address, and puts it into the outbox as it leaves us. */
+bool kh_node_relayed_send(struct kh_node *node, const struct kh_datagram *datagram);
+/* Takes what the relay sends; *out is what a peer said in it, or empty. */
+bool kh_node_relayed_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram,
+                                     struct kh_datagram *out);
+kh_time kh_node_relayed_timeout(const struct kh_node *node);
 
 /* ---- neighbour.c ---- */
 struct kh_node_neighbour *kh_node_find_neighbour(const struct kh_node *node,

@@ -53,6 +53,9 @@ static bool is_port_mapped(const struct kh_node *node, const struct kh_ice_candi
 
 static bool is_wanted(const struct kh_node *node, const struct kh_ice_candidate *candidate)
 {
+    if (candidate->kind == KH_ICE_RELAYED)
+        return kh_addr_equal(&candidate->addr, &node->relayed.addr4) ||
+               kh_addr_equal(&candidate->addr, &node->relayed.addr6);
     if (!is_host(node, &candidate->base))
         return false;
     if (candidate->kind == KH_ICE_MAPPED)
@@ -114,6 +117,13 @@ static bool want_port_mapped(struct kh_node *node, const struct kh_node_port *po
     return is_host(node, &port->base) && want(node, &mapped);
 }
 
+static bool want_relayed(struct kh_node *node, const struct kh_addr *addr)
+{
+    struct kh_ice_candidate relayed = {.kind = KH_ICE_RELAYED, .addr = *addr, .base = *addr};
+
+    return !kh_addr_is_none(addr) && want(node, &relayed);
+}
+
 bool kh_node_update_locals(struct kh_node *node)
 {
     bool changed = false;
@@ -138,7 +148,8 @@ bool kh_node_update_locals(struct kh_node *node)
     for (size_t i = 0; i < KH_NODE_MAPPED_MAX; i++)
         if (want_port_mapped(node, &node->ports[i]))
             changed = true;
-    return changed;
+    changed = want_relayed(node, &node->relayed.addr4) || changed;
+    return want_relayed(node, &node->relayed.addr6) || changed;
 }
 
 size_t kh_node_list_hosts(const struct kh_node *node,
@@ -156,6 +167,9 @@ size_t kh_node_list_hosts(const struct kh_node *node,
         else if (local->in_use && local->candidate.kind == KH_ICE_HOST)
             out[count++] =
                 (struct kh_room_candidate){KH_ROOM_CANDIDATE_HOST, local->candidate.addr};
+        else if (local->in_use && local->candidate.kind == KH_ICE_RELAYED)
+            out[count++] =
+                (struct kh_room_candidate){KH_ROOM_CANDIDATE_RELAYED, local->candidate.addr};
         else if (local->in_use && is_asked_for(node, &local->candidate))
             out[count++] =
                 (struct kh_room_candidate){KH_ROOM_CANDIDATE_REFLEXIVE, local->candidate.addr};

@@ -66,6 +66,7 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     node->settled = true;
     node->leave_by = KH_NEVER;
     node->reflexive.ask_at = KH_NEVER;
+    node->relayed.ask_at = KH_NEVER;
     memcpy(node->servers, config->servers, sizeof node->servers);
     memcpy(node->name, config->name, sizeof node->name);
     kh_ed25519_public(&config->identity, node->identity);
@@ -73,13 +74,15 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     kh_rng_bytes(&node->rng, node->id.bytes, sizeof node->id.bytes);
     kh_ice_credentials_make(&node->credentials, &node->rng);
     kh_node_pin_name(node, node->name, node->identity);
-    status = kh_outbox_init(&node->outbox, OUTBOX_MAX, KH_DATAGRAM_MAX);
+    status = kh_outbox_init(&node->outbox, OUTBOX_MAX, KH_DATAGRAM_MAX + KH_TURN_OVERHEAD_MAX);
     if (status == KH_OK)
         status = kh_channel_certificate_new(&node->certificate);
     if (status == KH_OK)
         status = make_room(node, config);
     if (status == KH_OK)
         status = make_rendezvous(node, config);
+    if (status == KH_OK)
+        status = kh_node_relayed_init(node);
     if (status == KH_OK)
         *out = node;
     else
@@ -94,6 +97,7 @@ void kh_node_free(struct kh_node *node)
     for (size_t i = 0; i < node->neighbour_count; i++)
         kh_node_free_neighbour(node->neighbours[i]);
     kh_node_mail_clear(&node->mail);
+    kh_turn_client_free(node->relayed.turn);
     kh_rendezvous_client_free(node->rendezvous);
     kh_room_free(node->room);
     kh_channel_certificate_free(node->certificate);
@@ -291,12 +295,19 @@ static bool is_from_server(const struct kh_node *node, const struct kh_datagram 
 
 bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_datagram *datagram)
 {
+    struct kh_datagram inner;
+
     begin_input(node, now);
     node->datagrams++;
     if (is_from_server(node, datagram) &&
         (kh_rendezvous_client_handle_datagram(node->rendezvous, now, datagram) ||
          kh_node_reflexive_handle_datagram(node, datagram)))
         return true;
+    if (is_from_server(node, datagram) && kh_node_relayed_handle_datagram(node, datagram, &inner)) {
+        if (inner.data != NULL && !offer_to_peers(node, &inner))
+            node->dropped_stray++;
+        return true;
+    }
     if (offer_to_peers(node, datagram))
         return true;
     node->dropped_stray++;
@@ -310,6 +321,7 @@ void kh_node_handle_timeout(struct kh_node *node, kh_time now)
         return;
     node->room_timeout_due = true;
     node->server_timeout_due = true;
+    node->relayed.timeout_due = true;
     kh_node_reflexive_handle_timeout(node);
     for (size_t i = 0; i < node->neighbour_count; i++)
         node->neighbours[i]->timeout_due = true;

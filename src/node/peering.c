@@ -129,7 +129,8 @@ static bool give_local(struct kh_node *node, struct kh_node_neighbour *neighbour
         kh_node_stash_peer(node, neighbour->peer);
         /* Full past its limit: the first ones were the best we had.  A reflexive one that was
          * replaced may stay: it is only a name for the same base. */
-        if (!local->in_use && local->candidate.kind == KH_ICE_HOST)
+        if (!local->in_use &&
+            (local->candidate.kind == KH_ICE_HOST || local->candidate.kind == KH_ICE_RELAYED))
             kh_peer_remove_local(neighbour->peer, node->now, &local->candidate.base);
         else if (local->in_use &&
                  kh_peer_add_local(neighbour->peer, node->now, &local->candidate) != KH_OK)

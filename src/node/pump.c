@@ -133,7 +133,7 @@ static bool step(struct kh_node *node)
     for (size_t i = 0; i < node->neighbour_count; i++)
         if (kh_node_step_neighbour(node, node->neighbours[i]))
             return true;
-    return kh_node_step_server(node) || kh_node_step_leave(node);
+    return kh_node_relayed_step(node) || kh_node_step_server(node) || kh_node_step_leave(node);
 }
 
 bool kh_node_next_event(struct kh_node *node, struct kh_node_event *out)
@@ -152,8 +152,10 @@ void kh_node_stash_peer(struct kh_node *node, struct kh_peer *peer)
 {
     struct kh_datagram datagram;
 
-    while (kh_peer_next_transmit(peer, &datagram))
-        kh_outbox_push(&node->outbox, &datagram);
+    while (kh_peer_next_transmit(peer, &datagram)) {
+        if (!kh_node_relayed_send(node, &datagram))
+            kh_outbox_push(&node->outbox, &datagram);
+    }
 }
 
 void kh_node_stash_server(struct kh_node *node)
@@ -174,8 +176,10 @@ bool kh_node_next_transmit(struct kh_node *node, struct kh_datagram *out)
     for (size_t i = 0; i < node->neighbour_count; i++) {
         struct kh_peer *peer = node->neighbours[i]->peer;
 
-        if (peer != NULL && kh_peer_next_transmit(peer, out))
-            return true;
+        while (peer != NULL && kh_peer_next_transmit(peer, out)) {
+            if (!kh_node_relayed_send(node, out) || kh_outbox_next(&node->outbox, out))
+                return true;
+        }
     }
     return false;
 }
@@ -189,6 +193,7 @@ kh_time kh_node_timeout(const struct kh_node *node)
     timeout = kh_time_min(timeout, kh_room_timeout(node->room));
     timeout = kh_time_min(timeout, kh_rendezvous_client_timeout(node->rendezvous));
     timeout = kh_time_min(timeout, kh_node_reflexive_timeout(node));
+    timeout = kh_time_min(timeout, kh_node_relayed_timeout(node));
     for (size_t i = 0; i < node->neighbour_count; i++)
         timeout = kh_time_min(timeout, kh_node_peer_timeout(node, node->neighbours[i]));
     return timeout;

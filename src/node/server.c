@@ -67,6 +67,7 @@ static void handle_joined(struct kh_node *node, const struct kh_rendezvous_clien
     slot->event.ticket = event->ticket;
     handle_mapped(node, event);
     kh_node_reflexive_aim(node, &event->server);
+    kh_node_relayed_joined(node, event);
 }
 
 /* Takes the card if it is newer than what we have and from the same person; a server may replay an
@@ -292,6 +293,7 @@ bool kh_node_step_leave(struct kh_node *node)
     if (!done && node->now < node->leave_by)
         return false;
     kh_node_enter(node, LIFE_LEFT);
+    node->relayed.release_due = true; /* only now: goodbyes may have gone through it */
     kh_node_emit(node, KH_NODE_EVENT_LEFT, NULL);
     return true;
 }

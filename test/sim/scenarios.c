@@ -82,6 +82,37 @@ SCENARIO(public_host_meets_symmetric)
     return meet_at(sim, NET_INTERNET, sim_add_site(sim, "symmetric-random"));
 }
 
+/* What no hole can be made through; and the relay sees no more of it than datagrams. */
+SCENARIO(symmetric_pair_talks_through_the_relay)
+{
+    int alice, bob;
+
+    sim_add_relay(sim);
+    alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
+    bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-random"));
+    sim_join(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->path_at) <= KH_SECONDS(1));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->path_at) <= KH_SECONDS(1));
+    CHECK(sim_contact(sim, alice, bob)->path.local_kind == KH_ICE_RELAYED ||
+          sim_contact(sim, alice, bob)->path.remote_kind == KH_ICE_RELAYED);
+    CHECK(talk(sim, alice, bob));
+    CHECK(sim_run(sim, KH_SECONDS(900))); /* longer than any permission, channel or allocation */
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(a_direct_path_is_better_than_the_relay)
+{
+    sim_add_relay(sim);
+    CHECK(kinds_meet(sim, "port-restricted", "port-restricted"));
+    CHECK(sim_run(sim, KH_SECONDS(5)));
+    CHECK(sim_contact(sim, 0, 1)->path.local_kind != KH_ICE_RELAYED);
+    CHECK(sim_contact(sim, 0, 1)->path.remote_kind != KH_ICE_RELAYED);
+    return talk(sim, 0, 1);
+}
+
 SCENARIO(firewalls_meet)
 {
     return kinds_meet(sim, "firewall", "firewall");
@@ -485,6 +516,8 @@ static const struct scenario scenarios[] = {
     NAMED(restricted_cone_meets_symmetric),
     NAMED(open_meets_symmetric),
     NAMED(public_host_meets_symmetric),
+    NAMED(symmetric_pair_talks_through_the_relay),
+    NAMED(a_direct_path_is_better_than_the_relay),
     NAMED(firewalls_meet),
     NAMED(behind_one_nat_without_hairpin_they_meet_inside),
     NAMED(behind_one_symmetric_nat_they_meet_inside),

@@ -273,8 +273,14 @@ static kh_time hub_now(const struct sim *sim)
 static void drain_hub(struct sim *sim)
 {
     struct kh_datagram datagram;
+    struct kh_relay_event event;
     kh_time timeout;
 
+    /* A host of the simulator hears all its ports: relayed sockets need not be opened. */
+    while (kh_hub_next_event(sim->hub, &event)) {
+        if (event.kind == KH_RELAY_EVENT_OPEN)
+            kh_hub_opened(sim->hub, hub_now(sim), &event.addr, true);
+    }
     while (kh_hub_next_transmit(sim->hub, &datagram)) {
         sim_hash_bytes(sim, &datagram.to, sizeof(datagram.to));
         sim_hash_bytes(sim, datagram.data, datagram.len);
@@ -298,6 +304,11 @@ void sim_start_server(struct sim *sim)
 {
     struct kh_hub_config config = {.registry.members_max = 64, .log = sim_log_sink(sim)};
 
+    if (sim->has_relay) {
+        config.relay.addresses[0].local = config.relay.addresses[0].external = sim->server_addr;
+        config.relay.addresses[1].local = config.relay.addresses[1].external = sim->server_addr6;
+        config.relay.address_count = 2;
+    }
     assert(sim->hub == NULL);
     dice_bytes(&sim->dice, config.seed, sizeof(config.seed));
     sim->hub_ahead = sim->config.one_clock ? sim->config.clock_start + KH_SECONDS(1)
@@ -307,6 +318,13 @@ void sim_start_server(struct sim *sim)
     net_set_host_up(sim->net, sim->server, true);
     sim_log(sim, "+ the server starts");
     drain_hub(sim);
+}
+
+void sim_add_relay(struct sim *sim)
+{
+    sim->has_relay = true;
+    sim_stop_server(sim);
+    sim_start_server(sim);
 }
 
 /* ---- time ---- */

@@ -66,6 +66,7 @@ void sim_vanish(struct sim *sim, int member); /* without: the program is gone */
 int sim_return(struct sim *sim, int member);
 void sim_probe(struct sim *sim, int member);
 void sim_stop_server(struct sim *sim);
+void sim_add_relay(struct sim *sim);    /* starts the server anew, as a relay too */
 void sim_start_server(struct sim *sim); /* with an empty memory and other keys */
 
 /* ---- time ---- */

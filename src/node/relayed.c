@@ -1,0 +1,206 @@
+/* node/relayed.c - our place at the server's relay: asked for after the join, kept, spoken through.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * To a peer's machine a relayed address is a base like any other.  What it sends from there goes
+ * into the TURN client and leaves as a datagram to the server; what the server brings from there
+ * comes out and is offered to the peers.  Every input of the TURN client is drained at once: its
+ * events only leave notes here, and its datagrams go to the outbox.
+ */
+#include "node/inside.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define RETRY_FIRST KH_SECONDS(5)
+#define RETRY_MAX KH_SECONDS(60)
+#define FAMILY_UNSUPPORTED 440 /* RFC 8656 19: the relay has no IPv4 */
+
+enum kh_status kh_node_relayed_init(struct kh_node *node)
+{
+    struct kh_turn_config config = {.log = node->log};
+    enum kh_status status;
+
+    node->relayed.ask_at = KH_NEVER;
+    if (node->paths == KH_NODE_PATHS_DIRECT)
+        return KH_OK;
+    node->relayed.families = KH_TURN_BOTH;
+    kh_rng_bytes(&node->rng, config.seed, sizeof config.seed);
+    status = kh_turn_client_new(&node->relayed.turn, &config);
+    kh_wipe(&config, sizeof config);
+    return status;
+}
+
+/* ---- what it says ---- */
+
+static void lose(struct kh_node_relayed *relayed)
+{
+    relayed->addr4 = relayed->addr6 = (struct kh_addr){0};
+    relayed->changed = true;
+}
+
+static void retry_later(struct kh_node *node)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    relayed->backoff = relayed->backoff == 0 ? RETRY_FIRST : relayed->backoff * 2;
+    relayed->backoff = kh_time_min(relayed->backoff, RETRY_MAX);
+    relayed->ask_at = kh_time_add(node->now, relayed->backoff);
+}
+
+static void handle_event(struct kh_node *node, const struct kh_turn_event *event)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    switch (event->kind) {
+    case KH_TURN_EVENT_ALLOCATED:
+        relayed->addr4 = event->allocated.relayed4;
+        relayed->addr6 = event->allocated.relayed6;
+        relayed->changed = true;
+        relayed->backoff = 0;
+        break;
+    case KH_TURN_EVENT_LOST:
+        lose(relayed);
+        relayed->ask_at = node->now;
+        break;
+    case KH_TURN_EVENT_FAILED:
+        if (event->code == FAMILY_UNSUPPORTED)
+            relayed->families = KH_TURN_IPV6;
+        retry_later(node);
+        break;
+    case KH_TURN_EVENT_MISMATCH:
+    case KH_TURN_EVENT_ALTERNATE:
+        retry_later(node);
+        break;
+    case KH_TURN_EVENT_RELEASED:
+        lose(relayed);
+        break;
+    case KH_TURN_EVENT_PEER_REFUSED:
+        break; /* the pairs of that address fail, and others are there */
+    }
+}
+
+static void take_outputs(struct kh_node *node)
+{
+    struct kh_turn_event event;
+    struct kh_datagram datagram;
+
+    while (kh_turn_client_next_event(node->relayed.turn, &event))
+        handle_event(node, &event);
+    while (kh_turn_client_next_transmit(node->relayed.turn, &datagram))
+        kh_outbox_push(&node->outbox, &datagram);
+}
+
+/* ---- what it is told ---- */
+
+void kh_node_relayed_joined(struct kh_node *node, const struct kh_rendezvous_client_event *event)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+    struct kh_rendezvous_credentials credentials;
+    const char *realm;
+
+    /* Over a stream the server carries signals only. */
+    if (relayed->turn == NULL || event->server.transport != KH_UDP ||
+        !kh_rendezvous_client_relay(node->rendezvous, &credentials, &realm))
+        return;
+    kh_wipe(&credentials, sizeof credentials);
+    relayed->server = event->server;
+    relayed->local = event->local;
+    relayed->ask_at = node->now;
+    relayed->probe_due = true; /* joined again: perhaps the server has forgotten all */
+}
+
+static void ask(struct kh_node *node)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+    struct kh_turn_request request = {.server = relayed->server,
+                                      .local = relayed->local,
+                                      .families = relayed->families,
+                                      .require_sha256 = true};
+    struct kh_rendezvous_credentials credentials;
+    const char *realm;
+
+    relayed->ask_at = KH_NEVER;
+    if (!kh_rendezvous_client_relay(node->rendezvous, &credentials, &realm))
+        return; /* it is asked for again after the next join */
+    request.username = (struct kh_span){credentials.username, strlen(credentials.username)};
+    request.password = (struct kh_span){credentials.password, strlen(credentials.password)};
+    if (kh_turn_client_allocate(relayed->turn, node->now, &request) != KH_OK)
+        retry_later(node);
+    take_outputs(node);
+    kh_wipe(&credentials, sizeof credentials);
+}
+
+static bool is_idle(const struct kh_node_relayed *relayed)
+{
+    return kh_turn_client_state(relayed->turn) == KH_TURN_IDLE;
+}
+
+bool kh_node_relayed_step(struct kh_node *node)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    if (relayed->turn == NULL)
+        return false;
+    if (relayed->changed) {
+        relayed->changed = false;
+        node->card_due = kh_node_update_locals(node) || node->card_due;
+    } else if (relayed->timeout_due) {
+        relayed->timeout_due = false;
+        kh_turn_client_handle_timeout(relayed->turn, node->now);
+        take_outputs(node);
+    } else if (relayed->probe_due) {
+        relayed->probe_due = false;
+        kh_turn_client_probe(relayed->turn, node->now);
+        take_outputs(node);
+    } else if (relayed->release_due) {
+        relayed->release_due = false;
+        kh_turn_client_release(relayed->turn, node->now);
+        take_outputs(node);
+    } else if (node->life == LIFE_STAYING && node->now >= relayed->ask_at && is_idle(relayed)) {
+        ask(node);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+bool kh_node_relayed_send(struct kh_node *node, const struct kh_datagram *datagram)
+{
+    const struct kh_node_relayed *relayed = &node->relayed;
+
+    if (relayed->turn == NULL || !kh_turn_client_is_relayed(relayed->turn, &datagram->from))
+        return false;
+    kh_turn_client_send(relayed->turn, node->now, datagram);
+    take_outputs(node);
+    return true;
+}
+
+bool kh_node_relayed_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram,
+                                     struct kh_datagram *out)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    *out = (struct kh_datagram){0};
+    if (relayed->turn == NULL ||
+        !kh_turn_client_handle_datagram(relayed->turn, node->now, datagram))
+        return false;
+    (void)kh_turn_client_next_received(relayed->turn, out);
+    take_outputs(node);
+    return true;
+}
+
+kh_time kh_node_relayed_timeout(const struct kh_node *node)
+{
+    const struct kh_node_relayed *relayed = &node->relayed;
+    kh_time timeout;
+
+    if (relayed->turn == NULL)
+        return KH_NEVER;
+    if (relayed->changed)
+        return node->now; /* noted while datagrams were fetched */
+    timeout = kh_turn_client_timeout(relayed->turn);
+    if (node->life == LIFE_STAYING && is_idle(relayed))
+        timeout = kh_time_min(timeout, relayed->ask_at);
+    return timeout;
+}
