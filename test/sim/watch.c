@@ -4,6 +4,7 @@
  */
 #include "sim/inside.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -65,6 +66,15 @@ static bool holds(const struct kh_datagram *datagram, const char *text)
     return memmem(datagram->data, datagram->len, text, strlen(text)) != NULL;
 }
 
+/* As a card spells it, length first: three letters alone come up in ciphertext now and then. */
+static bool holds_name(const struct kh_datagram *datagram, const char *name)
+{
+    char spelt[KH_ROOM_NAME_MAX + 2];
+
+    (void)snprintf(spelt, sizeof spelt, "%c%s", (char)strlen(name), name);
+    return holds(datagram, spelt);
+}
+
 /* Is it what the relay carries, in runs whose channel is the stand-in that encrypts nothing?  The
  * runs with the real channel, which share one clock, are judged on that too. */
 static bool is_plain_relayed(const struct sim *sim, const struct kh_datagram *datagram)
@@ -86,7 +96,7 @@ void sim_watch_departure(struct sim *sim, struct member *member, const struct kh
     char text[KH_ADDR_TEXT_MAX];
 
     if (to_server && !is_plain_relayed(sim, datagram) &&
-        (holds(datagram, "between us") || holds(datagram, member->name)))
+        (holds(datagram, "between us") || holds_name(datagram, member->name)))
         sim_fail(sim, "%s lets the server read what it says", member->name);
     if (to_server || !is_dtls(datagram))
         return;
