@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """lab/portmap.py - a home router that grants ports (miniupnpd), and a symmetric peer outside."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -105,19 +106,20 @@ class World:
         self.speaks = speaks
 
     def __enter__(self):
-        self.directory = tempfile.mkdtemp(prefix='knothole-portmap-')
-        self.lab = Lab().__enter__()
-        need_programs(self.lab)
-        self.party = Party(self.lab).__enter__()
-        self.box = GrantingBox(self.lab, 'a', self.directory, self.speaks, delay=DELAY)
-        self.alice = self.box.add_host('alice')
-        self.bob = self.lab.add_box('b', 'symmetric-random', delay=DELAY).add_host('bob')
+        with contextlib.ExitStack() as stack:
+            directory = tempfile.mkdtemp(prefix='knothole-portmap-')
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            lab = stack.enter_context(Lab())
+            need_programs(lab)
+            self.party = stack.enter_context(Party(lab))
+            self.box = GrantingBox(lab, 'a', directory, self.speaks, delay=DELAY)
+            self.alice = self.box.add_host('alice')
+            self.bob = lab.add_box('b', 'symmetric-random', delay=DELAY).add_host('bob')
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *unused):
-        self.party.__exit__()
-        self.lab.__exit__()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.stack.close()
 
 
 def nobody_grants():
