@@ -5,11 +5,14 @@ The expectations come from `natbox --kinds`; all boxes stand in one lab and are 
 """
 
 import json
+import shutil
 import subprocess
+import tempfile
 import time
 
 from chat import Failure, need_programs
 from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, Lab, run
+from portmap import GrantingBox
 
 DELAY = 20  # ms, one way
 LONGEST = 5.0  # seconds a diagnosis may take
@@ -112,6 +115,22 @@ def udp_is_blocked():
         print(f'ok    UDP blocked  ({time.monotonic() - started:.1f} s)', flush=True)
 
 
+def router_that_grants(speaks, expected):
+    """A router with miniupnpd: which protocols does it speak?"""
+    with Lab() as lab, tempfile.TemporaryDirectory() as directory:
+        start_server(lab)
+        host = GrantingBox(lab, 'b1', directory, speaks, delay=DELAY).add_host('h1')
+        started = time.monotonic()
+        process = lab.start([lab.program('knothole'), 'doctor', f'{SERVER_IP}:3478', '--json'],
+                            netns=host.netns, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)
+        out, err = process.communicate(timeout=LONGEST)
+        found = json.loads(out) if process.returncode == 0 else {}
+        if any(found.get(key) != value for key, value in expected.items()):
+            raise Failure(f'behind a router that speaks {speaks}: {out.strip()} {err.strip()}')
+        print(f'ok    router that speaks {speaks}  ({time.monotonic() - started:.1f} s)', flush=True)
+
+
 def doctor(names):
     with Lab() as lab:
         kinds = names or [*lab.kinds(), *KERNEL_KINDS]
@@ -121,4 +140,7 @@ def doctor(names):
         failed += examine(['port-restricted', 'full-cone', 'cgn', 'symmetric-stride'], loss=0.1)
         nobody_answers()
         udp_is_blocked()
+        if shutil.which('miniupnpd'):
+            router_that_grants('pcp', {'pcp': True, 'natpmp': True, 'upnp': False})
+            router_that_grants('upnp', {'pcp': False, 'natpmp': False, 'upnp': True})
     return 1 if failed else 0
