@@ -23,7 +23,7 @@ struct kh_knotholed_options {
     bool listen_is_default; /* nobody asked for these: one that cannot be had is left out */
     enum kh_log_level log_level;
     bool log_addresses;
-    const char *turn_secret;      /* NULL: TURN is off, unless there is … */
+    const char *turn_secret;      /* NULL: only members are relayed for, or there is … */
     const char *turn_secret_file; /* … a file whose first line it is */
     const char *realm;            /* NULL: the relay's default */
     struct kh_addr external[KH_KNOTHOLED_EXTERNAL_MAX];

@@ -179,7 +179,7 @@ bool kh_knotholed_relaying_configure(const struct kh_knotholed_options *options,
         if (!read_secret(options->turn_secret_file, secret))
             return false;
         out->secret = (struct kh_span){secret, strlen(secret)};
-    } else {
+    } else if (options->turn_secret != NULL) {
         out->secret = (struct kh_span){options->turn_secret, strlen(options->turn_secret)};
     }
     add_addresses(out, options, udp);

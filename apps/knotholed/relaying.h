@@ -10,8 +10,8 @@
 #include "options.h"
 
 /* Fills in the relay's configuration from the options and the addresses of this machine, of which
- * those that `udp` listens at are relayed from.  The secret is read into `secret`.  False, having
- * said why on stderr, if there is none or no address to relay from. */
+ * those that `udp` listens at are relayed from.  A secret in a file is read into `secret`.  False,
+ * having said why on stderr, if that fails or there is no address to relay from. */
 bool kh_knotholed_relaying_configure(const struct kh_knotholed_options *options,
                                      const struct kh_io_udp_set *udp,
                                      char secret[static KH_RELAY_SECRET_MAX + 2],

@@ -30,7 +30,7 @@
 struct server {
     struct kh_io_udp_set udp;
     struct kh_knotholed_tcp *tcp;
-    struct kh_io_ports *ports; /* of relayed addresses; NULL: no relay */
+    struct kh_io_ports *ports; /* of relayed addresses */
     struct kh_hub *hub;
     int signals; /* signalfd */
     bool ending;
@@ -117,13 +117,10 @@ static bool open_hub(struct server *server, const struct kh_knotholed_options *o
 
     kh_knotholed_discovery_open(&server->udp, config.discovery);
     kh_io_entropy_fill(config.seed, sizeof config.seed);
-    if (options->turn_secret != NULL || options->turn_secret_file != NULL) {
-        if (!kh_knotholed_relaying_configure(options, &server->udp, secret, &config.relay))
-            return false;
-        server->ports = kh_io_ports_new();
-    }
-    if ((config.relay.address_count == 0 || server->ports != NULL) &&
-        kh_hub_new(&server->hub, &config) == KH_OK)
+    if (!kh_knotholed_relaying_configure(options, &server->udp, secret, &config.relay))
+        return false;
+    server->ports = kh_io_ports_new();
+    if (server->ports != NULL && kh_hub_new(&server->hub, &config) == KH_OK)
         return true;
     (void)fprintf(stderr, "knotholed: out of memory\n");
     return false;
