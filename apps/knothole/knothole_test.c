@@ -90,7 +90,7 @@ static void wrong_options_get_a_sentence(void **state)
         const char *argument;
         const char *sentence;
     } table[] = {
-        {"--ice=relay", "--ice relay needs a relay, and this version has none: give all or direct"},
+        {"--ice=relay", "--ice relay is not possible in this version: give all or direct"},
         {"--ice=none", "--ice is all or direct, not \"none\""},
         {"--linger=-1", "--linger is a number of seconds, not \"-1\""},
         {"--linger=nan", "--linger is a number of seconds, not \"nan\""},

@@ -99,7 +99,7 @@ static bool set_ice(struct kh_options *out, const char *text, char *why)
 {
     if (strcmp(text, "relay") == 0)
         return fail(why,
-                    "--ice relay needs a relay, and this version has none: give all or direct");
+                    "--ice relay is not possible in this version: give all or direct");
     if (strcmp(text, "all") != 0 && strcmp(text, "direct") != 0)
         return fail(why, "--ice is all or direct, not \"%.80s\"", text);
     out->direct_only = text[0] == 'd';
