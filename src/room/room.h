@@ -160,7 +160,7 @@ KH_MUST_USE enum kh_status kh_room_open_card(const struct kh_room *room,
 
 /* A member is present: what it lacks of our log will be sent to it.  The same one again changes
  * nothing; one that was removed goes on where it stopped.  KH_ERR_FULL past KH_ROOM_MEMBERS_MAX.
- * KH_ERR_AUTH if this id is ours or already came with another identity. */
+ * KH_ERR_AUTH if this id is ours or already came with another identity.  KH_ERR_MEMORY. */
 KH_MUST_USE enum kh_status kh_room_add_member(struct kh_room *room, kh_time now,
                                               const struct kh_room_member_id *member,
                                               const uint8_t identity[static KH_KEY_LEN]);
@@ -178,7 +178,7 @@ void kh_room_set_blocked(struct kh_room *room, kh_time now, const struct kh_room
 /* Appends to our log.  KH_ERR_FORMAT: not showable UTF-8 (newlines allowed), empty or longer than
  * KH_ROOM_TEXT_MAX.  KH_ERR_FULL: KH_ROOM_LOG_MAX entries or KH_ROOM_LOG_BYTES_MAX are kept and the
  * oldest is still undelivered to a present member (or to everyone, with none present); say it again
- * later. */
+ * later.  KH_ERR_MEMORY. */
 KH_MUST_USE enum kh_status kh_room_say(struct kh_room *room, kh_time now, uint64_t time_ms,
                                        const char *text, size_t len, struct kh_room_entry_id *out);
 
