@@ -11,33 +11,10 @@
 
 #include "base/datagram.h"
 #include "base/time.h"
+#include "nat/class.h"
 
 #define KH_NAT_SOCKETS_MAX 12 /* samples enough to tell a block of 256 ports from a sequence */
 #define KH_NAT_SOCKETS_MIN 4  /* one for the filter, one for the mapping, two for the hairpin */
-
-/* What a mapping (RFC 4787 4.1) or a filter (5) depends on. */
-enum kh_nat_rule {
-    KH_NAT_RULE_UNKNOWN,
-    KH_NAT_ENDPOINT_INDEPENDENT,
-    KH_NAT_ADDRESS_DEPENDENT,
-    KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
-};
-
-/* Which external ports new mappings get. */
-enum kh_nat_ports {
-    KH_NAT_PORTS_UNKNOWN,
-    KH_NAT_PORTS_PRESERVED,  /* the inside port */
-    KH_NAT_PORTS_SEQUENTIAL, /* each the one before plus a stride */
-    KH_NAT_PORTS_BLOCK,      /* any within a narrow range */
-    KH_NAT_PORTS_RANDOM,
-};
-
-enum kh_nat_hairpin {
-    KH_NAT_HAIRPIN_UNKNOWN,
-    KH_NAT_HAIRPIN_NONE,     /* what we sent to our own public address did not come back */
-    KH_NAT_HAIRPIN_EXTERNAL, /* it came, from our public address: the right way */
-    KH_NAT_HAIRPIN_INTERNAL, /* it came, from our private address */
-};
 
 struct kh_nat_behaviour {
     bool reached;               /* the server answered at all; else nothing below is known */

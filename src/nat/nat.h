@@ -5,6 +5,7 @@
 #ifndef KH_NAT_NAT_H
 #define KH_NAT_NAT_H
 
+#include "nat/class.h"
 #include "nat/discovery.h"
 #include "nat/offer.h"
 #include "nat/portmap.h"

@@ -146,6 +146,7 @@ struct kh_node {
     struct kh_addr mapped_base; /* … when we send from here */
     struct kh_node_reflexive reflexive;
     struct kh_node_relayed relayed;
+    struct kh_nat_class nat; /* ours, as the card tells it; a neighbour's is in its card */
 
     struct kh_node_neighbour *neighbours[KH_ROOM_MEMBERS_MAX]; /* no gaps: count of them */
     size_t neighbour_count;

@@ -12,7 +12,7 @@
 
 size_t kh_node_write_card(struct kh_node *node, uint8_t out[static KH_ROOM_CARD_MAX])
 {
-    struct kh_room_card card = {.revision = ++node->revision};
+    struct kh_room_card card = {.revision = ++node->revision, .nat = node->nat};
     size_t len;
 
     kh_channel_certificate_fingerprint(node->certificate, card.fingerprint);

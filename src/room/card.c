@@ -27,6 +27,8 @@
 #define WHAT_TRANSPORT_MASK 7u
 #define WHAT_IPV6 1u
 
+#define EXTENSION_NAT 1 /* the numbers of nat/class.h */
+
 bool kh_room_name_is_valid(const char *name, size_t len)
 {
     return len <= KH_ROOM_NAME_MAX && kh_text_is_name(name, len);
@@ -74,13 +76,28 @@ static void write_candidate(struct kh_writer *writer, const struct kh_room_candi
     kh_write_u16(writer, addr->port);
 }
 
+/* Left out where the byte that every card has says all. */
+static void write_nat(struct kh_writer *writer, const struct kh_nat_class *nat)
+{
+    struct kh_nat_class plain;
+    uint8_t bytes[KH_NAT_CLASS_LEN];
+
+    kh_nat_class_parse(kh_nat_class_byte(nat), NULL, 0, &plain);
+    if (kh_nat_class_equal(&plain, nat))
+        return;
+    kh_nat_class_write(nat, bytes);
+    kh_write_u8(writer, EXTENSION_NAT);
+    kh_write_u8(writer, sizeof bytes);
+    kh_write_bytes(writer, bytes, sizeof bytes);
+}
+
 static void write_body(struct kh_writer *writer, const struct kh_room_card *card)
 {
     kh_write_u8(writer, CARD_VERSION);
     kh_write_u32(writer, card->revision);
     kh_write_bytes(writer, card->identity, sizeof card->identity);
     kh_write_bytes(writer, card->fingerprint, sizeof card->fingerprint);
-    kh_write_u8(writer, card->nat);
+    kh_write_u8(writer, kh_nat_class_byte(&card->nat));
     kh_write_u32(writer, card->abilities);
     write_string(writer, card->name);
     write_string(writer, card->ufrag);
@@ -88,6 +105,7 @@ static void write_body(struct kh_writer *writer, const struct kh_room_card *card
     kh_write_u8(writer, (uint8_t)card->candidate_count);
     for (size_t i = 0; i < card->candidate_count; i++)
         write_candidate(writer, &card->candidates[i]);
+    write_nat(writer, &card->nat);
 }
 
 static struct kh_room_claim claim_of(const struct kh_room_keys *keys,
@@ -171,15 +189,27 @@ static void read_candidate(struct kh_reader *reader, struct kh_room_card *card)
         .kind = (enum kh_room_candidate_kind)(what >> WHAT_KIND_SHIFT), .addr = addr};
 }
 
+/* Unknown ones are skipped. */
+static void read_extension(struct kh_reader *reader, uint8_t nat, struct kh_room_card *card)
+{
+    unsigned type = kh_read_u8(reader);
+    size_t len = kh_read_u8(reader);
+    const uint8_t *bytes = kh_read_bytes(reader, len);
+
+    if (type == EXTENSION_NAT && bytes != NULL)
+        kh_nat_class_parse(nat, bytes, len, &card->nat);
+}
+
 static bool read_body(struct kh_reader *reader, struct kh_room_card *card)
 {
     uint8_t version = kh_read_u8(reader);
+    uint8_t nat;
     unsigned count;
 
     card->revision = kh_read_u32(reader);
     kh_read_copy(reader, card->identity, sizeof card->identity);
     kh_read_copy(reader, card->fingerprint, sizeof card->fingerprint);
-    card->nat = kh_read_u8(reader);
+    nat = kh_read_u8(reader);
     card->abilities = kh_read_u32(reader);
     read_string(reader, card->name, sizeof card->name);
     read_string(reader, card->ufrag, sizeof card->ufrag);
@@ -187,10 +217,9 @@ static bool read_body(struct kh_reader *reader, struct kh_room_card *card)
     count = kh_read_u8(reader);
     for (unsigned i = 0; i < count && !reader->failed; i++)
         read_candidate(reader, card);
-    while (!reader->failed && reader->left > 0) {
-        kh_read_u8(reader); /* the type of an extension: none is known to this version */
-        kh_read_bytes(reader, kh_read_u8(reader));
-    }
+    kh_nat_class_parse(nat, NULL, 0, &card->nat);
+    while (!reader->failed && reader->left > 0)
+        read_extension(reader, nat, card);
     return !reader->failed && version == CARD_VERSION && is_valid(card);
 }
 

@@ -32,7 +32,16 @@ static struct kh_room_card make_card(void)
                                 .ufrag = "aB3+",
                                 .password = "abcdefghijklmnopqrstuv",
                                 .candidate_count = 3,
-                                .nat = 4,
+                                .nat = {.mapping = KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
+                                        .filtering = KH_NAT_ADDRESS_DEPENDENT,
+                                        .ports = KH_NAT_PORTS_SEQUENTIAL,
+                                        .hairpin = KH_NAT_HAIRPIN_NONE,
+                                        .stride = -4,
+                                        .port_min = 1024,
+                                        .port_max = 65535,
+                                        .last_port = 40000,
+                                        .lifetime_s = 30,
+                                        .translated = true},
                                 .abilities = 0x80000001};
 
     kh_ed25519_public(&identity, card.identity);
@@ -95,7 +104,7 @@ static void cards_survive(void **state)
     size_t len = seal(&card, sealed);
 
     (void)state;
-    assert_int_equal(len, 28 + 64 + 74 + 9 + 5 + 23 + 1 + 7 + 7 + 19);
+    assert_int_equal(len, 28 + 64 + 74 + 9 + 5 + 23 + 1 + 7 + 7 + 19 + 13);
     assert_int_equal(open_as(&alice, sealed, len, &back), KH_OK);
     assert_memory_equal(&back, &card, sizeof card);
 }
@@ -134,7 +143,7 @@ static void the_largest_card_fits(void **state)
     for (size_t i = 0; i < KH_ROOM_CANDIDATES_MAX; i++)
         card.candidates[i].addr.ip[0] = 0x20;
     len = seal(&card, sealed);
-    assert_int_equal(len, 28 + 64 + 74 + 49 + 33 + 65 + 1 + 16 * 19);
+    assert_int_equal(len, 28 + 64 + 74 + 49 + 33 + 65 + 1 + 16 * 19 + 13);
     assert_int_equal(open_as(&alice, sealed, len, &back), KH_OK);
     assert_memory_equal(&back, &card, sizeof card);
 }
@@ -208,6 +217,25 @@ static void extensions_of_later_versions_are_skipped(void **state)
     assert_int_equal(open_as(&alice, sealed, seal_body(body, len, sealed), &back), KH_ERR_FORMAT);
 }
 
+/* The byte says all that is known: a card without the numbers, as older members write it. */
+static void a_plain_class_needs_no_extension(void **state)
+{
+    struct kh_room_card card = make_card();
+    struct kh_room_card back;
+    uint8_t sealed[KH_ROOM_CARD_MAX];
+    size_t len;
+
+    (void)state;
+    card.nat = (struct kh_nat_class){.mapping = KH_NAT_ENDPOINT_INDEPENDENT,
+                                     .filtering = KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
+                                     .ports = KH_NAT_PORTS_PRESERVED,
+                                     .translated = true};
+    len = seal(&card, sealed);
+    assert_int_equal(len, 28 + 64 + 74 + 9 + 5 + 23 + 1 + 7 + 7 + 19);
+    assert_int_equal(open_as(&alice, sealed, len, &back), KH_OK);
+    assert_memory_equal(&back, &card, sizeof card);
+}
+
 static void candidates_nobody_can_use_are_skipped(void **state)
 {
     static const uint8_t candidates[] = {
@@ -227,6 +255,7 @@ static void candidates_nobody_can_use_are_skipped(void **state)
 
     (void)state;
     card.candidate_count = 0;
+    card.nat = (struct kh_nat_class){0}; /* no extension: the candidates' count is the last byte */
     len = open_body(sealed, seal(&card, sealed), body);
     memcpy(body + len - 1, candidates, sizeof candidates);
     len = seal_body(body, len - 1 + sizeof candidates, sealed);
@@ -313,6 +342,7 @@ int main(void)
         cmocka_unit_test(a_card_is_good_for_its_member_and_room_only),
         cmocka_unit_test(another_member_cannot_make_a_card_for_an_identity),
         cmocka_unit_test(extensions_of_later_versions_are_skipped),
+        cmocka_unit_test(a_plain_class_needs_no_extension),
         cmocka_unit_test(candidates_nobody_can_use_are_skipped),
         cmocka_unit_test(strings_that_may_not_be_shown_are_refused),
         cmocka_unit_test(strings_that_may_not_be_shown_are_refused_from_others),

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "crypto/crypto.h"
+#include "nat/nat.h"
 
 /* ================================ the link ================================ */
 
@@ -83,7 +84,7 @@ struct kh_room_card {
     char password[65];
     struct kh_room_candidate candidates[KH_ROOM_CANDIDATES_MAX];
     size_t candidate_count;
-    uint8_t nat;        /* class of the member's NAT; 0: unknown */
+    struct kh_nat_class nat;
     uint32_t abilities; /* bits; unknown ones are ignored */
 };
 

@@ -135,7 +135,6 @@ static void the_card(void **state)
                                 .ufrag = "a1b2c3d4",
                                 .password = "0123456789abcdefghijkl",
                                 .candidate_count = 2,
-                                .nat = 0,
                                 .abilities = 1};
     struct kh_room_card back;
     struct kh_room_card_seal seal = {.keys = &keys, .identity = &identity, .member = &alice.log};
