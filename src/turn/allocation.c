@@ -19,8 +19,7 @@ bool kh_turn_allocation_is_gone(unsigned code)
     return code == 401 || code == 437 || code == 441;
 }
 
-struct kh_turn_event *kh_turn_allocation_end(struct kh_turn_client *client,
-                                             enum kh_turn_event_kind kind)
+void kh_turn_allocation_forget(struct kh_turn_client *client)
 {
     assert(client->state != KH_TURN_IDLE);
     kh_turn_client_enter(client, KH_TURN_IDLE);
@@ -31,6 +30,12 @@ struct kh_turn_event *kh_turn_allocation_end(struct kh_turn_client *client,
     client->relayed4 = client->relayed6 = (struct kh_addr){0};
     client->keepalive_due = false;
     client->wrapped_len = 0;
+}
+
+struct kh_turn_event *kh_turn_allocation_end(struct kh_turn_client *client,
+                                             enum kh_turn_event_kind kind)
+{
+    kh_turn_allocation_forget(client);
     return kh_turn_client_tell(client, kind);
 }
 
@@ -224,7 +229,7 @@ bool kh_turn_allocation_next_transmit(struct kh_turn_client *client, struct kh_d
             kh_stun_add_u32(&writer, KH_STUN_REQUESTED_ADDRESS_FAMILY, FAMILY_IPV6);
         if (client->families == KH_TURN_BOTH)
             kh_stun_add_u32(&writer, KH_STUN_ADDITIONAL_ADDRESS_FAMILY, FAMILY_IPV6);
-    } else if (client->state == KH_TURN_RELEASING || client->clearing) {
+    } else if (client->state != KH_TURN_ALLOCATED) {   /* given back, cleared away or abandoned */
         kh_stun_add_u32(&writer, KH_STUN_LIFETIME, 0); /* RFC 8656 8.1 */
     }
     kh_turn_ask_finish(client, &client->ask, &writer, out);

@@ -578,6 +578,57 @@ static void gives_it_back(void **state)
     kh_turn_client_free(wire.client);
 }
 
+/* The way to the server changed: the old allocation gets a goodbye that nobody waits for. */
+static void abandons_for_another_way(void **state)
+{
+    struct wire wire;
+    struct kh_stun_message goodbye;
+    uint32_t lifetime;
+
+    (void)state;
+    setup(&wire, &defaults);
+    have_allocation(&wire);
+    kh_turn_client_abandon(wire.client, wire.now, true);
+    drain(&wire);
+    assert_int_equal(wire.event_count, 0);
+    assert_int_equal(wire.sent_count, 1);
+    goodbye = request_at(&wire, 0, KH_STUN_REFRESH);
+    assert_true(kh_stun_find_u32(&goodbye, KH_STUN_LIFETIME, &lifetime));
+    assert_int_equal(lifetime, 0);
+    assert_true(kh_stun_check_integrity(&goodbye, md5_key()));
+    assert_int_equal(kh_turn_client_state(wire.client), KH_TURN_IDLE);
+    assert_false(kh_turn_client_is_relayed(wire.client, &wire.relayed));
+    assert_true(kh_turn_client_timeout(wire.client) == KH_NEVER);
+
+    wire.server.transport = wire.local.transport = KH_TCP;
+    have_allocation(&wire);
+    kh_turn_client_abandon(wire.client, wire.now, false);
+    drain(&wire);
+    assert_int_equal(wire.sent_count, 0);
+    assert_int_equal(kh_turn_client_state(wire.client), KH_TURN_IDLE);
+    kh_turn_client_free(wire.client);
+}
+
+/* Without credentials only a 401 can have been made, and without a request not even that. */
+static void abandons_what_was_never_there(void **state)
+{
+    struct wire wire;
+    struct kh_turn_request request;
+
+    (void)state;
+    setup(&wire, &defaults);
+    kh_turn_client_abandon(wire.client, wire.now, true);
+    drain(&wire);
+    assert_int_equal(wire.sent_count, 0);
+    request = request_of(&wire);
+    allocate(&wire, &request);
+    kh_turn_client_abandon(wire.client, wire.now, true);
+    drain(&wire);
+    assert_int_equal(wire.sent_count, 0);
+    assert_int_equal(kh_turn_client_state(wire.client), KH_TURN_IDLE);
+    kh_turn_client_free(wire.client);
+}
+
 static void releases_what_was_never_there(void **state)
 {
     struct wire wire;
@@ -666,6 +717,8 @@ int main(void)
         cmocka_unit_test(survives_a_refresh_that_met_trouble),
         cmocka_unit_test(gives_it_back),
         cmocka_unit_test(releases_what_was_never_there),
+        cmocka_unit_test(abandons_for_another_way),
+        cmocka_unit_test(abandons_what_was_never_there),
         cmocka_unit_test(refuses_credentials_that_do_not_fit),
         cmocka_unit_test(fits_the_longest_credentials_into_one_datagram),
     };

@@ -149,6 +149,20 @@ void kh_turn_client_release(struct kh_turn_client *client, kh_time now)
     run(client, now);
 }
 
+void kh_turn_client_abandon(struct kh_turn_client *client, kh_time now, bool with_goodbye)
+{
+    bool can_prove = client->auth.nonce.len > 0; /* else only a 401 can have been made */
+
+    assert_drained(client);
+    if (client->state == KH_TURN_IDLE)
+        return;
+    kh_turn_allocation_forget(client);
+    if (!with_goodbye || !can_prove)
+        return;
+    kh_turn_ask_start(client, now, &client->ask);
+    client->ask.active = false; /* once, and whatever is answered is nobody's */
+}
+
 void kh_turn_client_permit(struct kh_turn_client *client, kh_time now, const struct kh_addr *peer)
 {
     assert_drained(client);

@@ -180,6 +180,8 @@ void kh_turn_auth_next_nonce(struct kh_turn_auth *auth, const struct kh_stun_mes
 
 /* ---- allocation.c ---- */
 
+/* Enters IDLE, and nothing is known any more. */
+void kh_turn_allocation_forget(struct kh_turn_client *client);
 void kh_turn_allocation_take(struct kh_turn_client *client, kh_time now,
                              const struct kh_stun_message *message);
 void kh_turn_allocation_handle_timeout(struct kh_turn_client *client, kh_time now);

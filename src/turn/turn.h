@@ -131,6 +131,11 @@ void kh_turn_client_probe(struct kh_turn_client *client, kh_time now);
 /* Gives the allocation back; RELEASED follows, or nothing if there is nothing to give back. */
 void kh_turn_client_release(struct kh_turn_client *client, kh_time now);
 
+/* Forgets the allocation, of which no event tells: we speak to the server by another way now, and
+ * may allocate there as soon as next_transmit is drained.  With a goodbye that nobody waits for, if
+ * the old way may still lead there. */
+void kh_turn_client_abandon(struct kh_turn_client *client, kh_time now, bool with_goodbye);
+
 /* Makes the server let datagrams of this IP through before we sent it any. */
 void kh_turn_client_permit(struct kh_turn_client *client, kh_time now, const struct kh_addr *peer);
 

@@ -136,6 +136,8 @@ static void wish(struct run *run) {
   }
   if (byte >= 240)
     kh_turn_client_release(run->client, run->now);
+  else if (byte >= 232)
+    kh_turn_client_abandon(run->client, run->now, byte & 1);
   else if (byte >= 224)
     kh_turn_client_probe(run->client, run->now);
   else if (kh_turn_client_state(run->client) == KH_TURN_IDLE)
