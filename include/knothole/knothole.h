@@ -94,7 +94,7 @@ struct kh_runtime_path {
     char remote[KH_RUNTIME_ADDR_SIZE];
     char local_candidate[8]; /* host, srflx, prflx, mapped or relay */
     char candidate[8];       /* the same of the remote side */
-    char transport[4];       /* udp */
+    char transport[4];       /* udp, tcp or tls; relayed: by which we reach the relay */
     double rtt_ms;
 };
 

@@ -202,7 +202,12 @@ kh_time kh_node_reflexive_timeout(const struct kh_node *node);
 
 /* ---- relayed.c ---- */
 enum kh_status kh_node_relayed_init(struct kh_node *node);
-void kh_node_relayed_joined(struct kh_node *node, const struct kh_rendezvous_client_event *event);
+/* The server saw us along this way: at a join, and whenever the way changed. */
+void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client_event *event);
+/* Our connection to this address of the server is lost. */
+void kh_node_relayed_disconnected(struct kh_node *node, const struct kh_addr *server);
+/* What the path's datagrams travel by when they leave us: through a relay, by what we reach it. */
+enum kh_transport kh_node_transport_of(const struct kh_node *node, const struct kh_ice_path *path);
 bool kh_node_relayed_step(struct kh_node *node);
 /* Takes what leaves from our relayed address, and puts it into the outbox as it leaves us. */
 bool kh_node_relayed_send(struct kh_node *node, const struct kh_datagram *datagram);

@@ -191,9 +191,10 @@ void kh_node_probe(struct kh_node *node, kh_time now)
         node->neighbours[i]->restart_due = true;
 }
 
-void kh_node_probe_server(struct kh_node *node, kh_time now)
+void kh_node_disconnected(struct kh_node *node, kh_time now, const struct kh_addr *server)
 {
     begin_input(node, now);
+    kh_node_relayed_disconnected(node, server);
     if (node->life == LIFE_STAYING)
         node->probe_due = true;
 }
@@ -344,8 +345,10 @@ static void describe(const struct kh_node *node, const struct kh_node_neighbour 
     memcpy(out->identity, neighbour->card.identity, sizeof out->identity);
     out->open = neighbour->peer != NULL && kh_peer_is_open(neighbour->peer);
     out->has_path = path != NULL;
-    if (path != NULL)
+    if (path != NULL) {
         out->path = *path;
+        out->transport = kh_node_transport_of(node, path);
+    }
     out->undelivered = kh_room_undelivered(node->room, &neighbour->id);
 }
 

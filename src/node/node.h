@@ -61,6 +61,7 @@ struct kh_node_event {
     const char *name; /* terminated */
     uint8_t identity[KH_KEY_LEN];
     struct kh_ice_path path;
+    enum kh_transport transport; /* of the path; through a relay: by which we reach it */
     struct kh_addr mapped;
     struct kh_rendezvous_ticket ticket;
     struct kh_room_entry_id entry;
@@ -78,7 +79,8 @@ struct kh_node_member {
     bool open; /* the channel */
     bool has_path;
     struct kh_ice_path path;
-    size_t undelivered; /* entries of ours it does not have yet */
+    enum kh_transport transport; /* as in the event */
+    size_t undelivered;          /* entries of ours it does not have yet */
 };
 
 struct kh_node_stats {
@@ -112,8 +114,9 @@ KH_MUST_USE enum kh_status kh_node_say(struct kh_node *node, kh_time now, uint64
                                        const char *text, size_t len, struct kh_room_entry_id *out);
 /* The system woke up or a network changed in a way not told by add and remove. */
 void kh_node_probe(struct kh_node *node, kh_time now);
-/* The way to the server was lost: find another.  Paths to peers do not depend on it. */
-void kh_node_probe_server(struct kh_node *node, kh_time now);
+/* The connection to this address of the server is lost: another is to be found.  Of the paths to
+ * peers only those through the server's relay depend on it. */
+void kh_node_disconnected(struct kh_node *node, kh_time now, const struct kh_addr *server);
 /* Says goodbye to server and peers; LEFT comes within 2 s whatever the network does. */
 void kh_node_leave(struct kh_node *node, kh_time now);
 

@@ -51,9 +51,13 @@ static void handle_goodbye(struct kh_node *node, struct kh_node_neighbour *neigh
 static void handle_event(struct kh_node *node, struct kh_node_neighbour *neighbour,
                          const struct kh_peer_event *event)
 {
+    struct kh_node_slot *slot;
+
     switch (event->kind) {
     case KH_PEER_EVENT_PATH:
-        kh_node_emit(node, KH_NODE_EVENT_PATH, neighbour)->event.path = event->path;
+        slot = kh_node_emit(node, KH_NODE_EVENT_PATH, neighbour);
+        slot->event.path = event->path;
+        slot->event.transport = kh_node_transport_of(node, &event->path);
         break;
     case KH_PEER_EVENT_OPEN:
         neighbour->rebuild_backoff = 0;

@@ -6,6 +6,9 @@
  * into the TURN client and leaves as a datagram to the server; what the server brings from there
  * comes out and is offered to the peers.  Every input of the TURN client is drained at once: its
  * events only leave notes here, and its datagrams go to the outbox.
+ *
+ * The allocation belongs to the way we speak with the server, by UDP or along one connection.  When
+ * that way changes, so must the allocation: the old one is forgotten and a new one asked for.
  */
 #include "node/inside.h"
 
@@ -14,6 +17,7 @@
 
 #define RETRY_FIRST KH_SECONDS(5)
 #define RETRY_MAX KH_SECONDS(60)
+#define MEETING KH_SECONDS(1)  /* to hear how the server sees us after a connection was lost */
 #define FAMILY_UNSUPPORTED 440 /* RFC 8656 19: the relay has no IPv4 */
 
 enum kh_status kh_node_relayed_init(struct kh_node *node)
@@ -93,21 +97,42 @@ static void take_outputs(struct kh_node *node)
 
 /* ---- what it is told ---- */
 
-void kh_node_relayed_joined(struct kh_node *node, const struct kh_rendezvous_client_event *event)
+static void abandon(struct kh_node *node, bool with_goodbye)
 {
     struct kh_node_relayed *relayed = &node->relayed;
-    struct kh_rendezvous_credentials credentials;
-    const char *realm;
 
-    /* Over a stream the server carries signals only. */
-    if (relayed->turn == NULL || event->server.transport != KH_UDP ||
-        !kh_rendezvous_client_relay(node->rendezvous, &credentials, &realm))
+    kh_turn_client_abandon(relayed->turn, node->now, with_goodbye);
+    take_outputs(node);
+    if (!kh_addr_is_none(&relayed->addr4) || !kh_addr_is_none(&relayed->addr6))
+        lose(relayed);
+}
+
+void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client_event *event)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+    bool is_same = kh_addr_equal(&relayed->server, &event->server) &&
+                   kh_addr_equal(&relayed->local, &event->local);
+
+    if (relayed->turn == NULL)
         return;
-    kh_wipe(&credentials, sizeof credentials);
+    if (!is_same)
+        abandon(node, true);
     relayed->server = event->server;
     relayed->local = event->local;
     relayed->ask_at = node->now;
-    relayed->probe_due = true; /* joined again: perhaps the server has forgotten all */
+    /* Perhaps the server has forgotten all, or sees us elsewhere now. */
+    relayed->probe_due = is_same;
+}
+
+void kh_node_relayed_disconnected(struct kh_node *node, const struct kh_addr *server)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    if (relayed->turn == NULL || !kh_addr_equal(&relayed->server, server))
+        return;
+    abandon(node, false); /* the server does the same */
+    relayed->local = (struct kh_addr){0};
+    relayed->ask_at = kh_time_add(node->now, MEETING);
 }
 
 static void ask(struct kh_node *node)
@@ -188,6 +213,12 @@ bool kh_node_relayed_handle_datagram(struct kh_node *node, const struct kh_datag
     (void)kh_turn_client_next_received(relayed->turn, out);
     take_outputs(node);
     return true;
+}
+
+enum kh_transport kh_node_transport_of(const struct kh_node *node, const struct kh_ice_path *path)
+{
+    return path->local_kind == KH_ICE_RELAYED ? node->relayed.server.transport
+                                              : path->remote.transport;
 }
 
 kh_time kh_node_relayed_timeout(const struct kh_node *node)

@@ -67,7 +67,7 @@ static void handle_joined(struct kh_node *node, const struct kh_rendezvous_clien
     slot->event.ticket = event->ticket;
     handle_mapped(node, event);
     kh_node_reflexive_aim(node, &event->server);
-    kh_node_relayed_joined(node, event);
+    kh_node_relayed_met(node, event);
 }
 
 /* Takes the card if it is newer than what we have and from the same person; a server may replay an
@@ -151,6 +151,7 @@ static void handle_event(struct kh_node *node, const struct kh_rendezvous_client
         break;
     case KH_RENDEZVOUS_EVENT_MAPPED:
         handle_mapped(node, event);
+        kh_node_relayed_met(node, event);
         break;
     case KH_RENDEZVOUS_EVENT_MEMBER:
         handle_member(node, event);

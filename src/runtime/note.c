@@ -70,7 +70,8 @@ void kh_runtime_note_sent(struct kh_runtime_note *note, const struct kh_room_ent
                           .kind = KH_RUNTIME_EVENT_SENT, .id = id, .text = text, .text_len = len});
 }
 
-void kh_runtime_note_path(const struct kh_ice_path *path, struct kh_runtime_path *out)
+void kh_runtime_note_path(const struct kh_ice_path *path, enum kh_transport transport,
+                          struct kh_runtime_path *out)
 {
     static const char *const transports[] = {"udp", "tcp", "tls"};
 
@@ -82,8 +83,7 @@ void kh_runtime_note_path(const struct kh_ice_path *path, struct kh_runtime_path
                    kh_ice_kind_name(path->local_kind));
     (void)snprintf(out->candidate, sizeof out->candidate, "%s",
                    kh_ice_kind_name(path->remote_kind));
-    (void)snprintf(out->transport, sizeof out->transport, "%s",
-                   transports[path->remote.transport % 3]);
+    (void)snprintf(out->transport, sizeof out->transport, "%s", transports[transport]);
     out->rtt_ms = (double)path->rtt / 1000.0;
 }
 
@@ -183,7 +183,7 @@ void kh_runtime_note_event(struct kh_runtime_note *note, const struct kh_node *n
         return;
     out.member = kh_hex_write(event->member.bytes, sizeof event->member.bytes, member);
     if (event->kind == KH_NODE_EVENT_PATH)
-        kh_runtime_note_path(&event->path, &out.path);
+        kh_runtime_note_path(&event->path, event->transport, &out.path);
     if (event->kind == KH_NODE_EVENT_MESSAGE || event->kind == KH_NODE_EVENT_DELIVERED) {
         write_entry_id(&event->entry, id);
         out.id = id;

@@ -34,6 +34,7 @@ void kh_runtime_note_unreachable(struct kh_runtime_note *note, const char *text)
 void kh_runtime_note_left(struct kh_runtime_note *note);
 
 /* Turns a path into its public form. */
-void kh_runtime_note_path(const struct kh_ice_path *path, struct kh_runtime_path *out);
+void kh_runtime_note_path(const struct kh_ice_path *path, enum kh_transport transport,
+                          struct kh_runtime_path *out);
 
 #endif

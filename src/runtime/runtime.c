@@ -215,11 +215,11 @@ static void on_tcp_turn(void *context)
 }
 
 /* The server knows us by a connection that is gone: an update along a new one moves us there. */
-static void on_tcp_lost(void *context)
+static void on_tcp_lost(void *context, const struct kh_addr *server)
 {
     struct kh_runtime *runtime = context;
 
-    kh_node_probe_server(runtime->node, kh_io_clock_now());
+    kh_node_disconnected(runtime->node, kh_io_clock_now(), server);
     drain(runtime);
 }
 
@@ -716,7 +716,7 @@ bool kh_runtime_member_at(const struct kh_runtime *runtime, size_t n, struct kh_
     memcpy(out->name, member.name, sizeof out->name);
     kh_runtime_verify_digits(runtime->note.identity, member.identity, out->verify);
     if (member.has_path)
-        kh_runtime_note_path(&member.path, &out->path);
+        kh_runtime_note_path(&member.path, member.transport, &out->path);
     return true;
 }
 

@@ -107,6 +107,7 @@ static void on_event(uv_poll_t *poll, int status, int events)
     struct kh_runtime_tcp *connection = poll->data;
     struct kh_runtime_tcp_owner owner = connection->set->owner;
     bool lives = status == 0;
+    struct kh_addr server = connection->tcp.remote;
     bool was_heard;
 
     if (lives && (events & UV_WRITABLE) != 0)
@@ -119,7 +120,7 @@ static void on_event(uv_poll_t *poll, int status, int events)
     } else {
         close_one(connection);
         if (was_heard)
-            owner.on_lost(owner.context);
+            owner.on_lost(owner.context, &server);
     }
     owner.on_turn(owner.context);
 }

@@ -20,8 +20,8 @@ struct kh_runtime_tcp_owner {
     uv_loop_t *loop;
     void *context;
     void (*on_datagram)(void *context, const struct kh_datagram *datagram);
-    void (*on_turn)(void *context);   /* after all datagrams of a turn */
-    void (*on_lost)(void *context);   /* one that had worked is over */
+    void (*on_turn)(void *context); /* after all datagrams of a turn */
+    void (*on_lost)(void *context, const struct kh_addr *server); /* one that had worked is over */
     void (*on_opened)(void *context); /* libuv knows one handle more … */
     void (*on_closed)(void *context); /* … and one less: not before the loop ran */
 };

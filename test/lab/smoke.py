@@ -117,23 +117,6 @@ def symmetric_pair_through_the_relay():
         return f'{describe(result)}, relayed {took * 1000:.0f} ms'
 
 
-def udp_blocked_both_sides():
-    with world() as (lab, party):
-        hosts = []
-        for name in 'ab':
-            box = lab.add_box(name, 'port-restricted', delay=DELAY)
-            hosts.append(box.add_host(f'h{name}'))
-            box.block_udp()
-        alice, bob, result = meet(party, *hosts)
-        if max(result['first_words'], result['words_back']) > 2:
-            raise Failure(f'words took {result["first_words"]:.2f} and '
-                          f'{result["words_back"]:.2f} s')
-        talk(alice, bob, 'Through the server by TCP, sealed', via='signal')
-        party.check_words()
-        party.check_exits()
-        return describe(result)
-
-
 def three_in_three_sites():
     with world() as (lab, party):
         hosts = [lab.add_box(name, kind, delay=DELAY).add_host(f'h{name}') for name, kind in
@@ -212,7 +195,7 @@ def nat_rebinds():
 
 CASES = (port_restricted_pair, full_cone_and_port_restricted, open_and_symmetric,
          one_nat_without_hairpin, double_nat, kernel_masquerade_pair, bare_kernel_masquerade_pair,
-         ipv6_only_pair, symmetric_pair_through_the_relay, udp_blocked_both_sides,
+         ipv6_only_pair, symmetric_pair_through_the_relay,
          three_in_three_sites, thirty_percent_loss, server_killed, nat_rebinds)
 
 

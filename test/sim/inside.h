@@ -59,7 +59,8 @@ struct sim {
     int server; /* its host */
     struct kh_addr server_addr, server_addr6;
     struct kh_hub *hub; /* owned; NULL: stopped */
-    bool has_relay; /* and its server is a relay too */
+    bool has_relay;     /* and its server is a relay too */
+    bool has_streams;
     kh_duration hub_ahead;
     uint64_t hash;
     uint64_t steps;

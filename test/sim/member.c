@@ -52,6 +52,7 @@ static void note_path(struct sim *sim, int member, int other, const struct kh_no
 
     contact->path_at = kh_time_min(contact->path_at, sim_now(sim));
     contact->path = event->path;
+    contact->transport = event->transport;
     sim_log(sim, "%s path to %s: %s %s > %s %s", sim->members[member].name,
             sim->members[other].name, kh_ice_kind_name(event->path.local_kind),
             kh_addr_text(&event->path.local, local), kh_ice_kind_name(event->path.remote_kind),
@@ -168,6 +169,10 @@ static void start(struct sim *sim, int member)
             at->addrs[i].family == KH_FAMILY_IPV4 ? &sim->server_addr : &sim->server_addr6;
 
         config.servers[config.server_count++] = *server;
+        if (sim->has_streams) {
+            config.servers[config.server_count] = *server;
+            config.servers[config.server_count++].transport = KH_TCP;
+        }
     }
     memcpy(config.secret, sim->secret, sizeof(config.secret));
     memcpy(config.name, at->name, sizeof(config.name));
@@ -237,6 +242,16 @@ void sim_vanish(struct sim *sim, int member)
     at->is_present = false;
     sim->owner_of_host[at->host] = -1;
     net_set_timer(sim->net, at->host, KH_NEVER);
+}
+
+void sim_disconnect(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+    struct kh_addr server = sim->server_addr;
+
+    server.transport = KH_TCP;
+    kh_node_disconnected(at->node, sim_member_now(sim, at), &server);
+    sim_member_drain(sim, member);
 }
 
 void sim_probe(struct sim *sim, int member)

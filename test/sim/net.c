@@ -49,6 +49,7 @@ struct box {
     int realm;       /* that it stands in */
     struct net_line line;
     bool is_up;
+    bool stops[KH_TLS + 1]; /* by transport */
 };
 
 struct net {
@@ -147,6 +148,11 @@ void net_set_host_up(struct net *net, int host, bool up)
 void net_set_box_up(struct net *net, int box, bool up)
 {
     net->boxes[box].is_up = up;
+}
+
+void net_set_box_passes(struct net *net, int box, enum kh_transport transport, bool passes)
+{
+    net->boxes[box].stops[transport] = !passes;
 }
 
 void net_set_box_line(struct net *net, int box, const struct net_line *line)
@@ -339,7 +345,7 @@ static void leave_box(struct net *net, struct flight flight)
         route(net, flight.place, flight);
         return;
     case NAT_FORWARD:
-        if (!box->is_up)
+        if (!box->is_up || box->stops[flight.flow.to.transport])
             discard(&flight, &net->stats.unroutable);
         else
             depart(net, flight, STAGE_REALM, box->realm, &box->line);
@@ -351,7 +357,7 @@ static void enter_box(struct net *net, struct flight flight)
 {
     struct box *box = &net->boxes[flight.place];
 
-    if (!box->is_up)
+    if (!box->is_up || box->stops[flight.flow.to.transport])
         discard(&flight, &net->stats.unroutable);
     else if (nat_inbound(box->nat, net->now, &flight.flow) == NAT_DROP)
         discard(&flight, &net->stats.refused);
@@ -385,6 +391,7 @@ void net_send(struct net *net, int host, const struct kh_datagram *datagram)
     flight.flow = (struct nat_flow){datagram->from, datagram->to};
     if (datagram->from.family == KH_FAMILY_NONE)
         flight.flow.from = port->addr;
+    flight.flow.from.transport = datagram->to.transport;
     flight.data = must(malloc(datagram->len + 1)); /* one more: a datagram may be empty */
     memcpy(flight.data, datagram->data, datagram->len);
     depart(net, flight, STAGE_REALM, port->realm, &port->line);

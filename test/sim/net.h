@@ -68,11 +68,14 @@ void net_detach(struct net *net, int host, const struct kh_addr *addr);
 
 void net_set_host_up(struct net *net, int host, bool up); /* down: it hears and says nothing */
 void net_set_box_up(struct net *net, int box, bool up);   /* down: its outer line is cut */
+void net_set_box_passes(struct net *net, int box, enum kh_transport transport, bool passes);
 void net_set_box_line(struct net *net, int box, const struct net_line *line);
 int net_realm_of_box(const struct net *net, int box); /* that it stands in */
 struct nat *net_nat(struct net *net, int box);        /* to rebind it or to look at it */
 
-/* Sends from a host.  A `from` without an address is filled in: the host's first of that family. */
+/* Sends from a host.  A `from` without an address is filled in: the host's first of that family.
+ * What goes by TCP or TLS is a frame of a connection that is always there: boxes give it ports of
+ * its own, and lines lose it like anything else. */
 void net_send(struct net *net, int host, const struct kh_datagram *datagram);
 void net_set_timer(struct net *net, int host, kh_time at); /* replaces the last; KH_NEVER: none */
 void net_add_alarm(struct net *net, kh_time at, int alarm);

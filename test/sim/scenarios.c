@@ -113,6 +113,75 @@ SCENARIO(a_direct_path_is_better_than_the_relay)
     return talk(sim, 0, 1);
 }
 
+/* Alice has no UDP; nor has Bob, if both are without. */
+static bool meet_without_udp(struct sim *sim, bool both)
+{
+    int a, b, alice, bob;
+
+    sim_add_relay(sim);
+    sim_add_streams(sim);
+    a = sim_add_site(sim, "port-restricted");
+    b = sim_add_site(sim, "symmetric-random");
+    net_set_box_passes(sim_net(sim), a, KH_UDP, false);
+    net_set_box_passes(sim_net(sim), b, KH_UDP, !both);
+    alice = sim_add_member(sim, "alice", a);
+    bob = sim_add_member(sim, "bob", b);
+    sim_join(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, bob);
+    sim_say(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->first_heard_at) <=
+          KH_SECONDS(2));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->path_at) <= KH_SECONDS(2));
+    CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->path_at) <= KH_SECONDS(2));
+    CHECK(sim_contact(sim, alice, bob)->transport == KH_TCP);
+    CHECK(sim_contact(sim, alice, bob)->path.local_kind == KH_ICE_RELAYED);
+    CHECK(!both || sim_contact(sim, bob, alice)->transport == KH_TCP);
+    CHECK(talk(sim, alice, bob));
+    CHECK(sim_run(sim, KH_SECONDS(900)));
+    return talk(sim, alice, bob);
+}
+
+SCENARIO(who_has_no_udp_is_relayed)
+{
+    return meet_without_udp(sim, false);
+}
+
+SCENARIO(two_without_udp_are_relayed)
+{
+    return meet_without_udp(sim, true);
+}
+
+/* The allocation along the connection is left, and the one by UDP takes its place. */
+SCENARIO(udp_that_comes_back_is_relayed_by_udp)
+{
+    CHECK(meet_without_udp(sim, true));
+    net_set_box_passes(sim_net(sim), 0, KH_UDP, true);
+    CHECK(sim_run(sim, KH_SECONDS(80))); /* UDP is looked for once a minute */
+    CHECK(talk(sim, 0, 1));
+    CHECK(sim_contact(sim, 0, 1)->transport == KH_UDP);
+    CHECK(sim_contact(sim, 1, 0)->transport == KH_TCP);
+    net_set_box_passes(sim_net(sim), 0, KH_UDP, false);
+    sim_probe(sim, 0);
+    CHECK(sim_run(sim, KH_SECONDS(45))); /* consent ends after 30 s */
+    CHECK(sim_contact(sim, 0, 1)->transport == KH_TCP);
+    return talk(sim, 0, 1);
+}
+
+/* The next connection may look like the one before, and the server may not know yet. */
+SCENARIO(a_broken_connection_is_made_again_with_its_allocation)
+{
+    CHECK(meet_without_udp(sim, true));
+    sim_disconnect(sim, 0);
+    sim_say(sim, 0);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
+    CHECK(sim_run(sim, KH_SECONDS(10)));
+    CHECK(sim_all_open(sim));
+    CHECK(sim_contact(sim, 0, 1)->path.local_kind == KH_ICE_RELAYED);
+    return talk(sim, 0, 1);
+}
+
 SCENARIO(firewalls_meet)
 {
     return kinds_meet(sim, "firewall", "firewall");
@@ -518,6 +587,10 @@ static const struct scenario scenarios[] = {
     NAMED(public_host_meets_symmetric),
     NAMED(symmetric_pair_talks_through_the_relay),
     NAMED(a_direct_path_is_better_than_the_relay),
+    NAMED(who_has_no_udp_is_relayed),
+    NAMED(two_without_udp_are_relayed),
+    NAMED(udp_that_comes_back_is_relayed_by_udp),
+    NAMED(a_broken_connection_is_made_again_with_its_allocation),
     NAMED(firewalls_meet),
     NAMED(behind_one_nat_without_hairpin_they_meet_inside),
     NAMED(behind_one_symmetric_nat_they_meet_inside),

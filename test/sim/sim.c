@@ -327,6 +327,11 @@ void sim_add_relay(struct sim *sim)
     sim_start_server(sim);
 }
 
+void sim_add_streams(struct sim *sim)
+{
+    sim->has_streams = true;
+}
+
 /* ---- time ---- */
 
 static void step_hub(struct sim *sim, const struct net_event *event)

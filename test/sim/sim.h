@@ -33,9 +33,10 @@ struct sim_contact {
     kh_time open_at; /* the channel */
     kh_time first_heard_at;
     enum kh_room_carrier first_via;
-    struct kh_ice_path path; /* the latest */
-    unsigned heard;          /* messages of that member, which were all in order */
-    unsigned delivered;      /* ours that it confirmed */
+    struct kh_ice_path path;     /* the latest … */
+    enum kh_transport transport; /* … and by what it leaves us */
+    unsigned heard;              /* messages of that member, which were all in order */
+    unsigned delivered;          /* ours that it confirmed */
 };
 
 /* ---- life ---- */
@@ -65,8 +66,10 @@ void sim_vanish(struct sim *sim, int member); /* without: the program is gone */
 /* The same person comes back, for a new stay with the ticket of the last: a new member's number. */
 int sim_return(struct sim *sim, int member);
 void sim_probe(struct sim *sim, int member);
+void sim_disconnect(struct sim *sim, int member); /* its connection to the server breaks */
 void sim_stop_server(struct sim *sim);
 void sim_add_relay(struct sim *sim);    /* starts the server anew, as a relay too */
+void sim_add_streams(struct sim *sim);  /* members that start later reach it by TCP, too */
 void sim_start_server(struct sim *sim); /* with an empty memory and other keys */
 
 /* ---- time ---- */
