@@ -113,7 +113,9 @@ static void answers_find_their_connection(void **state)
     wake(START);
     assert_true(kh_knotholed_tcp_next(server, START, &in));
     assert_int_equal(in.len, 4);
-    kh_knotholed_tcp_send(server, START, &(struct kh_datagram){in.to, in.from, in.data, in.len});
+    kh_knotholed_tcp_send(
+        server, START,
+        &(struct kh_datagram){.from = in.to, .to = in.from, .data = in.data, .len = in.len});
     expect_frame(&bob, "Hi!", 3);
     expect_quiet(START);
     assert_true(becomes(bob.fd, POLLIN));

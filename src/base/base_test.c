@@ -64,7 +64,8 @@ static void an_outbox_copies_and_keeps_order(void **state)
         struct kh_datagram datagram = {.from = kh_addr_ipv4(10, 0, 0, 1, i),
                                        .to = kh_addr_ipv4(10, 0, 0, 2, i),
                                        .data = &byte,
-                                       .len = 1};
+                                       .len = 1,
+                                       .ttl = i};
 
         byte = i;
         assert_true(kh_outbox_push(&box, &datagram));
@@ -72,6 +73,7 @@ static void an_outbox_copies_and_keeps_order(void **state)
         assert_false(kh_outbox_is_empty(&box));
         assert_true(kh_outbox_next(&box, &out));
         assert_int_equal(out.len, 1);
+        assert_int_equal(out.ttl, i);
         assert_int_equal(out.data[0], i);
         assert_true(kh_addr_equal(&out.from, &datagram.from));
         assert_true(kh_addr_equal(&out.to, &datagram.to));

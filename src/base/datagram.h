@@ -22,6 +22,7 @@ struct kh_datagram {
     struct kh_addr to;
     const uint8_t *data;
     size_t len;
+    uint8_t ttl; /* outgoing: after so many hops it shall be dropped; 0: it is to arrive */
 };
 
 #endif

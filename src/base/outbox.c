@@ -12,6 +12,7 @@ struct kh_outbox_slot {
     struct kh_addr from;
     struct kh_addr to;
     size_t len;
+    uint8_t ttl;
 };
 
 enum kh_status kh_outbox_init(struct kh_outbox *box, size_t slots_max, size_t len_max)
@@ -42,7 +43,8 @@ bool kh_outbox_push(struct kh_outbox *box, const struct kh_datagram *datagram)
         box->dropped++;
         return false;
     }
-    box->slots[at] = (struct kh_outbox_slot){datagram->from, datagram->to, datagram->len};
+    box->slots[at] = (struct kh_outbox_slot){
+        .from = datagram->from, .to = datagram->to, .len = datagram->len, .ttl = datagram->ttl};
     if (datagram->len > 0)
         memcpy(box->data + at * box->len_max, datagram->data, datagram->len);
     return true;
@@ -57,7 +59,8 @@ bool kh_outbox_next(struct kh_outbox *box, struct kh_datagram *out)
     *out = (struct kh_datagram){.from = box->slots[at].from,
                                 .to = box->slots[at].to,
                                 .data = box->data + at * box->len_max,
-                                .len = box->slots[at].len};
+                                .len = box->slots[at].len,
+                                .ttl = box->slots[at].ttl};
     return true;
 }
 

@@ -58,7 +58,8 @@ static struct kh_stun_writer begin(void)
 /* Sends the request to a local address; the one answer is in `out` and `message`. */
 static void ask(struct kh_stun_writer *writer, const struct kh_addr *to)
 {
-    struct kh_datagram in = {client, *to, request, kh_stun_finish(writer)};
+    struct kh_datagram in = {
+        .from = client, .to = *to, .data = request, .len = kh_stun_finish(writer)};
     struct kh_datagram more;
 
     assert_true(in.len > 0);

@@ -42,7 +42,7 @@ static int tear_down(void **state)
 /* Gives the hub these bytes; returns the length of its one answer, 0 if it is silent. */
 static size_t ask(const struct kh_addr *from, const void *data, size_t len, uint8_t *answer)
 {
-    struct kh_datagram datagram = {*from, server, data, len};
+    struct kh_datagram datagram = {.from = *from, .to = server, .data = data, .len = len};
     struct kh_datagram out;
     size_t answer_len;
 

@@ -65,7 +65,9 @@ static void give(const struct kh_addr *from, const struct kh_addr *to, const voi
     struct kh_relay_event event;
 
     answer.len = 0;
-    kh_hub_handle_datagram(hub, KH_SECONDS(1), &(struct kh_datagram){*from, *to, bytes, len});
+    kh_hub_handle_datagram(
+        hub, KH_SECONDS(1),
+        &(struct kh_datagram){.from = *from, .to = *to, .data = bytes, .len = len});
     take_answer();
     while (kh_hub_next_event(hub, &event)) {
         assert_int_equal(event.kind, KH_RELAY_EVENT_OPEN);

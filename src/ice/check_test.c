@@ -247,7 +247,7 @@ static void answer_alice(const char *from, const char *password, enum kh_stun_cl
 {
     struct wire_packet *check = &wire.last_sent[ALICE];
     uint8_t data[300];
-    struct kh_datagram datagram = {wire_addr(from), check->from, data, 0};
+    struct kh_datagram datagram = {.from = wire_addr(from), .to = check->from, .data = data};
     struct kh_stun_writer writer =
         kh_stun_begin(data, sizeof data, class, KH_STUN_BINDING, check->data + 8);
 
@@ -404,7 +404,7 @@ static void an_answer_counts_once(void **state)
     old = wire.last[BOB];
     assert_int_equal(old.data[0] & 1, 1); /* an answer: consent of late */
     before = stats_of(BOB);
-    replay = (struct kh_datagram){old.from, old.to, old.data, old.len};
+    replay = (struct kh_datagram){.from = old.from, .to = old.to, .data = old.data, .len = old.len};
     assert_false(wire_inject(&wire, BOB, &replay));
     assert_int_equal(stats_of(BOB).responses_received, before.responses_received);
     wire_fini(&wire);

@@ -278,7 +278,8 @@ bool wire_ask(struct wire *wire, int host, const char *from, const struct wire_r
     uint8_t id[KH_STUN_ID_LEN] = {request->id};
     uint8_t data[300];
     char username[80];
-    struct kh_datagram datagram = {wire_addr(from), wire->hosts[host].addrs[0], data, 0};
+    struct kh_datagram datagram = {
+        .from = wire_addr(from), .to = wire->hosts[host].addrs[0], .data = data, .len = 0};
     struct kh_stun_writer writer =
         kh_stun_begin(data, sizeof data, KH_STUN_REQUEST, KH_STUN_BINDING, id);
 
@@ -308,7 +309,7 @@ bool wire_answer(struct wire *wire, int host, const struct wire_packet *check,
 {
     const char *password = wire->hosts[!host].credentials.password;
     uint8_t data[300];
-    struct kh_datagram datagram = {check->to, check->from, data, 0};
+    struct kh_datagram datagram = {.from = check->to, .to = check->from, .data = data, .len = 0};
     struct kh_stun_writer writer =
         kh_stun_begin(data, sizeof data, KH_STUN_SUCCESS, KH_STUN_BINDING, check->data + 8);
 
@@ -342,7 +343,8 @@ static void receive(struct wire *wire, struct wire_packet *packet)
 
     *last = *packet;
     packet->is_used = false;
-    datagram = (struct kh_datagram){last->from, last->to, last->data, last->len};
+    datagram = (struct kh_datagram){
+        .from = last->from, .to = last->to, .data = last->data, .len = last->len};
     if (!wire_inject(wire, last->to_host, &datagram))
         wire->hosts[last->to_host].strays++;
 }

@@ -7,8 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -124,6 +127,86 @@ static void many_datagrams_one_flush(void **state)
     kh_io_udp_set_fini(&set);
 }
 
+static void spare_sockets_come_and_go(void **state)
+{
+    struct kh_io_udp_set set;
+    uint16_t ports[3];
+
+    (void)state;
+    assert_true(kh_io_udp_set_init_for(&set, 3));
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(kh_io_udp_set_open_spare(&set, KH_FAMILY_IPV4), 0);
+        ports[i] = set.sockets[i].addr.port;
+        assert_int_equal(kh_io_udp_set_find(&set, KH_FAMILY_IPV4, ports[i]), i);
+        assert_int_equal(kh_io_udp_set_find(&set, KH_FAMILY_IPV6, ports[i]), i + 1);
+    }
+    assert_int_equal(kh_io_udp_set_open_spare(&set, KH_FAMILY_IPV4), ENOSPC);
+    kh_io_udp_set_close(&set, 0);
+    assert_int_equal(set.count, 2);
+    assert_int_equal(kh_io_udp_set_find(&set, KH_FAMILY_IPV4, ports[0]), 2);
+    assert_int_equal(kh_io_udp_set_find(&set, KH_FAMILY_IPV4, ports[2]), 0);
+    kh_io_udp_set_fini(&set);
+}
+
+/* With few files allowed, spare sockets stop before the program has none left for other things. */
+static void spare_sockets_leave_files_for_others(void **state)
+{
+    struct rlimit before, few;
+    struct kh_io_udp_set set;
+    int error = 0;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 200;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_true(kh_io_udp_set_init_for(&set, 256));
+    while (error == 0)
+        error = kh_io_udp_set_open_spare(&set, KH_FAMILY_IPV4);
+    assert_int_equal(error, EMFILE);
+    assert_true(set.count > 0 && set.count < 100);
+    kh_io_udp_set_fini(&set);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* How far it may go travels with the datagram, and only with that one. */
+static void ttl_is_of_one_datagram(void **state)
+{
+    struct kh_addr addr = kh_addr_ipv4(127, 0, 0, 1, 0);
+    struct kh_io_udp_set set;
+    struct kh_datagram datagram = {.data = (const uint8_t *)"x", .len = 1, .ttl = 3};
+    char control[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+    int on = 1;
+
+    (void)state;
+    assert_true(kh_io_udp_set_init(&set));
+    assert_int_equal(kh_io_udp_set_open(&set, &addr), 0);
+    assert_int_equal(setsockopt(set.sockets[0].fd, IPPROTO_IP, IP_RECVTTL, &on, sizeof on), 0);
+    datagram.to = datagram.from = set.sockets[0].addr;
+    for (int i = 0; i < 2; i++) {
+        char byte;
+        struct iovec vector = {&byte, 1};
+        struct msghdr header = {.msg_iov = &vector,
+                                .msg_iovlen = 1,
+                                .msg_control = control,
+                                .msg_controllen = sizeof control};
+        int ttl = 0;
+
+        kh_io_udp_set_send(&set, &datagram);
+        kh_io_udp_set_flush(&set);
+        assert_int_equal(recvmsg(set.sockets[0].fd, &header, 0), 1);
+        for (struct cmsghdr *at = CMSG_FIRSTHDR(&header); at != NULL; at = CMSG_NXTHDR(&header, at))
+            if (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_TTL)
+                memcpy(&ttl, CMSG_DATA(at), sizeof ttl);
+        if (i == 0)
+            assert_int_equal(ttl, 3);
+        else
+            assert_true(ttl > 3);
+        datagram.ttl = 0;
+    }
+    kh_io_udp_set_fini(&set);
+}
+
 static void refused_datagram_does_not_take_others_along(void **state)
 {
     struct kh_addr addr = kh_addr_ipv4(127, 0, 0, 1, 0);
@@ -212,6 +295,9 @@ int main(void)
         cmocka_unit_test(both_families_share_a_port),
         cmocka_unit_test(busy_port_is_an_error),
         cmocka_unit_test(many_datagrams_one_flush),
+        cmocka_unit_test(spare_sockets_come_and_go),
+        cmocka_unit_test(spare_sockets_leave_files_for_others),
+        cmocka_unit_test(ttl_is_of_one_datagram),
         cmocka_unit_test(refused_datagram_does_not_take_others_along),
         cmocka_unit_test(addresses_survive_the_system),
         cmocka_unit_test(interfaces_end_with_loopback),

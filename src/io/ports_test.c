@@ -50,7 +50,10 @@ static struct kh_addr open_from(uint16_t first)
 static void send_text(const struct kh_addr *from, const struct kh_addr *to, const char *text)
 {
     assert_true(kh_io_ports_send(
-        ports, &(struct kh_datagram){*from, *to, (const uint8_t *)text, strlen(text)}, false));
+        ports,
+        &(struct kh_datagram){
+            .from = *from, .to = *to, .data = (const uint8_t *)text, .len = strlen(text)},
+        false));
 }
 
 static void data_goes_from_one_to_another(void **state)
@@ -86,7 +89,7 @@ static void port_in_use_is_said(void **state)
 static void closed_port_sends_nothing(void **state)
 {
     struct kh_addr a = open_from(52000);
-    struct kh_datagram out = {a, a, (const uint8_t *)"x", 1};
+    struct kh_datagram out = {.from = a, .to = a, .data = (const uint8_t *)"x", .len = 1};
 
     (void)state;
     kh_io_ports_close(ports, &a);
@@ -141,7 +144,8 @@ static void many_ports_are_found_again(void **state)
     for (size_t i = 0; i < 200; i += 2)
         kh_io_ports_close(ports, &addrs[i]);
     for (size_t i = 0; i < 200; i++) {
-        struct kh_datagram out = {addrs[i], addrs[1], (const uint8_t *)"x", 1};
+        struct kh_datagram out = {
+            .from = addrs[i], .to = addrs[1], .data = (const uint8_t *)"x", .len = 1};
 
         assert_int_equal(kh_io_ports_send(ports, &out, false), i % 2 == 1);
     }

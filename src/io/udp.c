@@ -9,17 +9,26 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "io/sockaddr.h"
 
 #define BUFFER_BYTES (4 << 20) /* a burst of 3,000 datagrams; the system may grant less */
+#define FILES_SPARED 128       /* that spare sockets leave to the rest of the program */
 #define SAME_PORT_TRIES 16     /* until a port is free in both families */
 
 union control {
     size_t align; /* as struct cmsghdr needs it */
-    char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+    char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)) +
+               CMSG_SPACE(sizeof(int))];
+};
+
+/* The value of one item of control data. */
+struct item {
+    const void *data;
+    size_t len;
 };
 
 struct kh_io_batch {
@@ -32,21 +41,28 @@ struct kh_io_batch {
     size_t count;
 };
 
-bool kh_io_udp_set_init(struct kh_io_udp_set *set)
+bool kh_io_udp_set_init_for(struct kh_io_udp_set *set, size_t sockets_max)
 {
-    *set = (struct kh_io_udp_set){0};
+    *set = (struct kh_io_udp_set){.sockets_max = sockets_max};
+    set->sockets = calloc(sockets_max, sizeof *set->sockets);
     set->in = calloc(1, sizeof *set->in);
     set->out = calloc(1, sizeof *set->out);
-    if (set->in != NULL && set->out != NULL)
+    if (set->sockets != NULL && set->in != NULL && set->out != NULL)
         return true;
     kh_io_udp_set_fini(set);
     return false;
+}
+
+bool kh_io_udp_set_init(struct kh_io_udp_set *set)
+{
+    return kh_io_udp_set_init_for(set, KH_IO_SOCKETS_MAX);
 }
 
 void kh_io_udp_set_fini(struct kh_io_udp_set *set)
 {
     for (size_t i = 0; i < set->count; i++)
         close(set->sockets[i].fd);
+    free(set->sockets);
     free(set->in);
     free(set->out);
     *set = (struct kh_io_udp_set){0};
@@ -104,12 +120,41 @@ int kh_io_udp_set_open(struct kh_io_udp_set *set, const struct kh_addr *addr)
     int error;
 
     assert(!kh_addr_is_none(addr));
-    if (set->count == KH_IO_SOCKETS_MAX)
+    if (set->count == set->sockets_max)
         return ENOSPC;
     error = open_socket(addr, &set->sockets[set->count]);
     if (error == 0)
         set->count++;
     return error;
+}
+
+/* The system gives the lowest free number, so a high one says that few are left. */
+static bool are_files_scarce(int fd)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+           (rlim_t)fd + FILES_SPARED >= limit.rlim_cur;
+}
+
+int kh_io_udp_set_open_spare(struct kh_io_udp_set *set, enum kh_family family)
+{
+    static const uint8_t zeros[16];
+    struct kh_addr any = kh_addr_from_ip(family, zeros, 0);
+    int error = kh_io_udp_set_open(set, &any);
+
+    if (error != 0 || !are_files_scarce(set->sockets[set->count - 1].fd))
+        return error;
+    close(set->sockets[--set->count].fd);
+    return EMFILE;
+}
+
+void kh_io_udp_set_close(struct kh_io_udp_set *set, size_t socket)
+{
+    assert(socket < set->count);
+    kh_io_udp_set_flush(set); /* what waits there names sockets by their place */
+    close(set->sockets[socket].fd);
+    set->sockets[socket] = set->sockets[--set->count];
 }
 
 static struct kh_addr wildcard(enum kh_family family, uint16_t port)
@@ -176,6 +221,16 @@ static struct kh_addr arrived_at(struct msghdr *header, const struct kh_addr *bo
     return to;
 }
 
+size_t kh_io_udp_set_find(const struct kh_io_udp_set *set, enum kh_family family, uint16_t port)
+{
+    size_t at = 0;
+
+    while (at < set->count &&
+           (set->sockets[at].addr.family != family || set->sockets[at].addr.port != port))
+        at++;
+    return at;
+}
+
 size_t kh_io_udp_set_receive(struct kh_io_udp_set *set, size_t socket)
 {
     struct kh_io_batch *batch = set->in;
@@ -238,39 +293,45 @@ static size_t find_socket(const struct kh_io_udp_set *set, const struct kh_datag
     return found;
 }
 
-static void name_control(struct cmsghdr *at, int level, int type, size_t len)
+/* Appends one item; header->msg_controllen says how long the control data is so far. */
+static void add_control(struct msghdr *header, union control *control, int level, int type,
+                        struct item item)
 {
+    struct cmsghdr *at = (struct cmsghdr *)(void *)(control->bytes + header->msg_controllen);
+
+    assert(header->msg_controllen + CMSG_SPACE(item.len) <= sizeof *control);
     at->cmsg_level = level;
     at->cmsg_type = type;
-    at->cmsg_len = CMSG_LEN(len);
+    at->cmsg_len = CMSG_LEN(item.len);
+    memcpy(CMSG_DATA(at), item.data, item.len);
+    header->msg_controllen += CMSG_SPACE(item.len);
 }
 
-/* Tells the system which of our addresses to send from. */
-static void write_control(struct msghdr *header, union control *control, const struct kh_addr *from)
+/* Tells the system which of our addresses to send from, and how far. */
+static void write_control(struct msghdr *header, union control *control,
+                          const struct kh_datagram *datagram)
 {
-    struct cmsghdr *at;
+    const struct kh_addr *from = &datagram->from;
+    bool is_ipv4 = datagram->to.family == KH_FAMILY_IPV4;
+    int ttl = datagram->ttl;
 
-    if (kh_addr_is_none(from) || is_unspecified(from))
-        return;
     memset(control, 0, sizeof *control);
-    header->msg_control = control;
-    header->msg_controllen = sizeof *control;
-    at = CMSG_FIRSTHDR(header);
-    if (from->family == KH_FAMILY_IPV4) {
+    header->msg_controllen = 0;
+    if (!kh_addr_is_none(from) && !is_unspecified(from) && is_ipv4) {
         struct in_pktinfo info = {0};
 
         memcpy(&info.ipi_spec_dst, from->ip, sizeof info.ipi_spec_dst);
-        name_control(at, IPPROTO_IP, IP_PKTINFO, sizeof info);
-        memcpy(CMSG_DATA(at), &info, sizeof info);
-        header->msg_controllen = CMSG_SPACE(sizeof info);
-    } else {
+        add_control(header, control, IPPROTO_IP, IP_PKTINFO, (struct item){&info, sizeof info});
+    } else if (!kh_addr_is_none(from) && !is_unspecified(from)) {
         struct in6_pktinfo info = {.ipi6_ifindex = from->scope};
 
         memcpy(&info.ipi6_addr, from->ip, sizeof info.ipi6_addr);
-        name_control(at, IPPROTO_IPV6, IPV6_PKTINFO, sizeof info);
-        memcpy(CMSG_DATA(at), &info, sizeof info);
-        header->msg_controllen = CMSG_SPACE(sizeof info);
+        add_control(header, control, IPPROTO_IPV6, IPV6_PKTINFO, (struct item){&info, sizeof info});
     }
+    if (ttl != 0)
+        add_control(header, control, is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6,
+                    is_ipv4 ? IP_TTL : IPV6_HOPLIMIT, (struct item){&ttl, sizeof ttl});
+    header->msg_control = header->msg_controllen > 0 ? control : NULL;
 }
 
 void kh_io_udp_set_send(struct kh_io_udp_set *set, const struct kh_datagram *datagram)
@@ -292,7 +353,7 @@ void kh_io_udp_set_send(struct kh_io_udp_set *set, const struct kh_datagram *dat
     batch->headers[at].msg_hdr = (struct msghdr){
         .msg_name = &batch->names[at], .msg_iov = &batch->vectors[at], .msg_iovlen = 1};
     batch->headers[at].msg_hdr.msg_namelen = kh_io_sockaddr_write(&datagram->to, &batch->names[at]);
-    write_control(&batch->headers[at].msg_hdr, &batch->controls[at], &datagram->from);
+    write_control(&batch->headers[at].msg_hdr, &batch->controls[at], datagram);
 }
 
 void kh_io_udp_set_flush(struct kh_io_udp_set *set)

@@ -30,8 +30,9 @@ struct kh_io_udp {
 };
 
 struct kh_io_udp_set {
-    struct kh_io_udp sockets[KH_IO_SOCKETS_MAX];
+    struct kh_io_udp *sockets; /* owned */
     size_t count;
+    size_t sockets_max;
     struct kh_io_batch *in;
     struct kh_io_batch *out;
     size_t out_socket; /* all datagrams gathered in `out` leave by this one */
@@ -42,14 +43,21 @@ struct kh_io_udp_set {
     uint64_t dropped_truncated;
 };
 
-/* False if memory is refused. */
+/* False if memory is refused.  Without a number: KH_IO_SOCKETS_MAX. */
 bool kh_io_udp_set_init(struct kh_io_udp_set *set);
+bool kh_io_udp_set_init_for(struct kh_io_udp_set *set, size_t sockets_max);
 void kh_io_udp_set_fini(struct kh_io_udp_set *set);
 
 /* Opens one more socket, bound to addr, whose ip may be unspecified and whose port may be 0.
  * Returns 0 or an errno value: EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EACCES, ENFILE …;
- * ENOSPC past KH_IO_SOCKETS_MAX. */
+ * ENOSPC past the set's maximum. */
 int kh_io_udp_set_open(struct kh_io_udp_set *set, const struct kh_addr *addr);
+
+/* One that the program can do without: a wildcard on a port the system chooses.  Refused with
+ * EMFILE while the program may still open some files, so that it never lacks one for this. */
+int kh_io_udp_set_open_spare(struct kh_io_udp_set *set, enum kh_family family);
+/* Closes one; the last one takes its place. */
+void kh_io_udp_set_close(struct kh_io_udp_set *set, size_t socket);
 
 /* Opens the wildcard of both families on one port that the system chooses, or of the one family
  * that exists here.  Returns 0 or an errno value. */
@@ -59,6 +67,9 @@ int kh_io_udp_set_open_any(struct kh_io_udp_set *set);
  * kh_io_udp_set_received.  They stay valid until the next receive of this set. */
 size_t kh_io_udp_set_receive(struct kh_io_udp_set *set, size_t socket);
 void kh_io_udp_set_received(const struct kh_io_udp_set *set, size_t index, struct kh_datagram *out);
+
+/* Gives the place of the socket with this port; set->count if there is none. */
+size_t kh_io_udp_set_find(const struct kh_io_udp_set *set, enum kh_family family, uint16_t port);
 
 /* Copies a datagram to be sent by the next flush at the latest. */
 void kh_io_udp_set_send(struct kh_io_udp_set *set, const struct kh_datagram *datagram);

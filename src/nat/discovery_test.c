@@ -104,14 +104,16 @@ static void server_answers(struct world *world, size_t at, const struct flying *
     if ((world->server == SERVER_OTHER_DEAD && at != 0) ||
         (world->server == SERVER_HALF_DEAF && at > 1))
         return;
-    answer = (struct kh_datagram){origin, in->to, data, kh_stun_finish(&writer)};
+    answer = (struct kh_datagram){
+        .from = origin, .to = in->to, .data = data, .len = kh_stun_finish(&writer)};
     answer.to = in->from;
     fly(world, &answer);
 }
 
 static void arrive(struct world *world, const struct flying *in)
 {
-    struct kh_datagram datagram = {in->from, in->to, in->data, in->len};
+    struct kh_datagram datagram = {
+        .from = in->from, .to = in->to, .data = in->data, .len = in->len};
     struct nat_flow flow = {in->from, in->to};
 
     for (size_t at = 0; at < 4; at++) {

@@ -39,7 +39,7 @@ static void assert_sent(const uint8_t *expected, size_t len)
 
 static void answer(const uint8_t *data, size_t len)
 {
-    struct kh_datagram in = {gateway, local, data, len};
+    struct kh_datagram in = {.from = gateway, .to = local, .data = data, .len = len};
 
     kh_nat_offer_handle_datagram(&offer, &in);
 }

@@ -512,12 +512,10 @@ bool kh_peer_next_transmit(struct kh_peer *peer, struct kh_datagram *out)
 {
     if (kh_outbox_next(&peer->outbox, out) || kh_ice_agent_next_transmit(peer->agent, out))
         return true;
+    *out = (struct kh_datagram){.from = peer->path.local, .to = peer->path.remote};
     while (kh_channel_next_transmit(peer->channel, &out->data, &out->len)) {
-        if (peer->state == PATH_UP) {
-            out->from = peer->path.local;
-            out->to = peer->path.remote;
+        if (peer->state == PATH_UP)
             return true;
-        }
         peer->dropped_pathless++;
     }
     return false;

@@ -337,7 +337,7 @@ static void challenge_is_as_short_as_it_can_be(void **state)
 static void responses_and_other_methods(void **state)
 {
     uint8_t data[KH_STUN_HEADER_LEN];
-    struct kh_datagram datagram = {alice, server, data, sizeof data};
+    struct kh_datagram datagram = {.from = alice, .to = server, .data = data, .len = sizeof data};
     struct kh_stun_writer writer;
     struct kh_stun_message message;
 

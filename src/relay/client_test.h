@@ -135,7 +135,7 @@ static int tear_down(void **state)
 /* Gives the relay these bytes; the answer, if any, is in `answer`. */
 static void give(const struct kh_addr *from, const struct kh_addr *to, const void *data, size_t len)
 {
-    struct kh_datagram datagram = {*from, *to, data, len};
+    struct kh_datagram datagram = {.from = *from, .to = *to, .data = data, .len = len};
     struct kh_stun_message message;
 
     answer.len = 0;

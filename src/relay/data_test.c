@@ -302,9 +302,11 @@ static void malformed_data_is_dropped(void **state)
     (void)state;
     assert_int_equal(bind_channel(0x4001, &bob), 0);
     assert_false(kh_relay_handle_datagram(
-        relay, now, &(struct kh_datagram){alice, server, longer, sizeof longer}));
+        relay, now,
+        &(struct kh_datagram){.from = alice, .to = server, .data = longer, .len = sizeof longer}));
     assert_false(kh_relay_handle_datagram(
-        relay, now, &(struct kh_datagram){alice, server, header, sizeof header}));
+        relay, now,
+        &(struct kh_datagram){.from = alice, .to = server, .data = header, .len = sizeof header}));
     request->writer = kh_stun_begin(request->data, sizeof request->data, KH_STUN_INDICATION,
                                     KH_STUN_SEND, (const uint8_t *)"identity-abc");
     add_peer(request, &bob); /* RFC 8656 11.2: no DATA */

@@ -338,7 +338,8 @@ static void forge(unsigned code, uint16_t method, const uint8_t *id)
 {
     uint8_t data[KH_DATAGRAM_MAX];
     struct kh_stun_writer writer = kh_stun_begin(data, sizeof data, KH_STUN_ERROR, method, id);
-    struct kh_datagram datagram = {sim.servers[0], alice->addr[0], data, 0};
+    struct kh_datagram datagram = {
+        .from = sim.servers[0], .to = alice->addr[0], .data = data, .len = 0};
     struct kh_rendezvous_client_event event;
     struct kh_datagram out;
 
@@ -407,8 +408,10 @@ static void pushes_do_not_pass_as_anything_else(void **state)
     before = picture();
     /* What Alice sent, back to her: her own key does not open the other direction. */
     for (size_t i = 0; i < sim.captured_count; i++) {
-        struct kh_datagram back = {sim.servers[0], alice->addr[0], sim.captured[i].data,
-                                   sim.captured[i].len};
+        struct kh_datagram back = {.from = sim.servers[0],
+                                   .to = alice->addr[0],
+                                   .data = sim.captured[i].data,
+                                   .len = sim.captured[i].len};
         struct kh_rendezvous_client_event event;
 
         kh_rendezvous_client_handle_datagram(alice->client, sim.now, &back);

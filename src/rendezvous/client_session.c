@@ -428,7 +428,8 @@ void kh_rendezvous_session_release(struct kh_rendezvous_client *client, kh_time 
 {
     for (size_t i = 0; i < client->held_count; i++) {
         const struct kh_rendezvous_held *held = &client->held[i];
-        struct kh_datagram datagram = {held->from, held->to, held->data, held->len};
+        struct kh_datagram datagram = {
+            .from = held->from, .to = held->to, .data = held->data, .len = held->len};
         struct kh_stun_message message;
         struct kh_rendezvous_input input = {now, &datagram, &message, true};
 

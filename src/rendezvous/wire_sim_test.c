@@ -234,7 +234,8 @@ static void deliver_to_server(struct sim *sim, const struct kh_datagram *datagra
 
 static void deliver(struct sim *sim, struct sim_packet *packet)
 {
-    struct kh_datagram datagram = {packet->from, packet->to, packet->data, packet->len};
+    struct kh_datagram datagram = {
+        .from = packet->from, .to = packet->to, .data = packet->data, .len = packet->len};
 
     packet->used = false;
     packet->to.transport = KH_UDP;
@@ -258,7 +259,7 @@ static void deliver(struct sim *sim, struct sim_packet *packet)
 void sim_inject(struct sim *sim, const struct kh_addr *from, const struct kh_addr *to,
                 struct kh_span data)
 {
-    struct kh_datagram datagram = {*from, *to, data.data, data.len};
+    struct kh_datagram datagram = {.from = *from, .to = *to, .data = data.data, .len = data.len};
 
     deliver_to_server(sim, &datagram);
 }

@@ -128,7 +128,9 @@ static void play_signed(struct play *play, uint16_t method, const uint8_t *data,
                               (struct kh_span){REALM, strlen(REALM)},
                               (struct kh_span){PASSWORD, strlen(PASSWORD)}, key);
     kh_stun_add_integrity(&writer, (struct kh_span){key, sizeof key});
-    give(play, &(struct kh_datagram){*client, play->server, bytes, kh_stun_finish(&writer)});
+    give(play,
+         &(struct kh_datagram){
+             .from = *client, .to = play->server, .data = bytes, .len = kh_stun_finish(&writer)});
 }
 
 static struct kh_addr read_addr(const uint8_t *data, size_t len)
@@ -174,8 +176,10 @@ static void play_send(struct play *play, const uint8_t *data, size_t len)
     writer = kh_stun_begin(bytes, sizeof bytes, KH_STUN_INDICATION, KH_STUN_SEND, id);
     kh_stun_add_addr(&writer, KH_STUN_XOR_PEER_ADDRESS, &peer);
     kh_stun_add(&writer, KH_STUN_DATA_ATTRIBUTE, data, len);
-    give(play, &(struct kh_datagram){play->clients[data[0] % CLIENTS], play->server, bytes,
-                                     kh_stun_finish(&writer)});
+    give(play, &(struct kh_datagram){.from = play->clients[data[0] % CLIENTS],
+                                     .to = play->server,
+                                     .data = bytes,
+                                     .len = kh_stun_finish(&writer)});
 }
 
 static void play_arrival(struct play *play, const uint8_t *data, size_t len)
@@ -185,7 +189,9 @@ static void play_arrival(struct play *play, const uint8_t *data, size_t len)
     if (len < 1 || play->open_count == 0)
         return;
     from = read_addr(data + 1, len - 1);
-    give(play, &(struct kh_datagram){from, play->open[data[0] % play->open_count], data, len});
+    give(play,
+         &(struct kh_datagram){
+             .from = from, .to = play->open[data[0] % play->open_count], .data = data, .len = len});
 }
 
 static void play_unreachable(struct play *play, const uint8_t *data, size_t len)
@@ -215,8 +221,10 @@ static void step(struct play *play, uint8_t operation, const uint8_t *data, size
 {
     switch (operation % 8) {
     case 0:
-        give(play, &(struct kh_datagram){play->clients[operation / 8 % CLIENTS], play->server, data,
-                                         len});
+        give(play, &(struct kh_datagram){.from = play->clients[operation / 8 % CLIENTS],
+                                         .to = play->server,
+                                         .data = data,
+                                         .len = len});
         break;
     case 1:
         play_signed(play, operation / 8, data, len);

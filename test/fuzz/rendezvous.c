@@ -72,7 +72,8 @@ static void drain_client(struct world *world, size_t n)
 
 static void deliver(struct world *world, const struct packet *packet)
 {
-    struct kh_datagram datagram = {packet->from, packet->to, packet->data, packet->len};
+    struct kh_datagram datagram = {
+        .from = packet->from, .to = packet->to, .data = packet->data, .len = packet->len};
     struct kh_stun_message message;
 
     for (size_t n = 0; n < CLIENTS; n++) {
@@ -162,7 +163,9 @@ static void command_wire(struct world *world, unsigned what)
     if (what == 2) /* from elsewhere */
         packet.from.port ^= 1;
     if (what == 3) /* twice, the second time later */
-        put(world, &(struct kh_datagram){packet.from, packet.to, packet.data, packet.len});
+        put(world,
+            &(struct kh_datagram){
+                .from = packet.from, .to = packet.to, .data = packet.data, .len = packet.len});
     deliver(world, &packet);
 }
 

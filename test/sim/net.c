@@ -12,6 +12,9 @@
 
 #define REPLAY_MAX KH_SECONDS(5)
 #define FLIGHTS_MIN 64
+#define HOPS_USUAL 64
+#define HOPS_OF_BOX 1
+#define HOPS_OF_INTERNET 8 /* between two boxes that stand in it, or a box and the server */
 
 enum stage {
     STAGE_REALM, /* has crossed a line and is now in this realm */
@@ -29,6 +32,7 @@ struct flight {
     struct nat_flow flow;
     uint8_t *data; /* owned */
     size_t len;
+    unsigned hops; /* that it may still pass */
 };
 
 struct port { /* where a host is plugged in */
@@ -305,11 +309,24 @@ static void depart(struct net *net, struct flight flight, enum stage stage, int 
         free(flight.data);
 }
 
+/* Takes hops from a flight; false if it has come as far as it may. */
+static bool pass_hops(struct net *net, struct flight *flight, unsigned hops)
+{
+    if (flight->hops <= hops) {
+        discard(flight, &net->stats.expired);
+        return false;
+    }
+    flight->hops -= hops;
+    return true;
+}
+
 /* Finds the next stage of a flight that is in this realm. */
 static void route(struct net *net, int realm, struct flight flight)
 {
     static const struct net_line none; /* inside a box: nothing happens */
 
+    if (realm == NET_INTERNET && !pass_hops(net, &flight, HOPS_OF_INTERNET))
+        return;
     for (int i = 0; i < net->host_count; i++) {
         const struct host *host = &net->hosts[i];
 
@@ -337,6 +354,8 @@ static void leave_box(struct net *net, struct flight flight)
 {
     struct box *box = &net->boxes[flight.place];
 
+    if (!pass_hops(net, &flight, HOPS_OF_BOX))
+        return;
     switch (nat_outbound(box->nat, net->now, &flight.flow)) {
     case NAT_DROP:
         discard(&flight, &net->stats.refused);
@@ -357,6 +376,8 @@ static void enter_box(struct net *net, struct flight flight)
 {
     struct box *box = &net->boxes[flight.place];
 
+    if (!pass_hops(net, &flight, HOPS_OF_BOX))
+        return;
     if (!box->is_up || box->stops[flight.flow.to.transport])
         discard(&flight, &net->stats.unroutable);
     else if (nat_inbound(box->nat, net->now, &flight.flow) == NAT_DROP)
@@ -381,7 +402,9 @@ static const struct port *port_for(const struct host *host, const struct kh_data
 void net_send(struct net *net, int host, const struct kh_datagram *datagram)
 {
     const struct port *port = port_for(&net->hosts[host], datagram);
-    struct flight flight = {.due = net->now, .len = datagram->len};
+    struct flight flight = {.due = net->now,
+                            .len = datagram->len,
+                            .hops = datagram->ttl == 0 ? HOPS_USUAL : datagram->ttl};
 
     net->stats.sent++;
     if (port == NULL || !net->hosts[host].is_up) {

@@ -36,6 +36,7 @@ struct net_stats {
     uint64_t unroutable; /* no such place, or it is cut off */
     uint64_t refused;    /* by boxes */
     uint64_t extra;      /* copies made by lines */
+    uint64_t expired;    /* their ttl was too low for the way */
 };
 
 enum net_event_kind {

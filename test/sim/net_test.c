@@ -194,6 +194,27 @@ static struct net_stats send_many(uint64_t seed, struct net_line line, int count
     return stats;
 }
 
+/* A low ttl opens the box it leaves by and dies before it comes to the other one. */
+static void a_low_ttl_opens_the_own_box_only(void **state)
+{
+    struct net *net = net_new(1);
+    int a = box_with(net, NET_INTERNET, "port-restricted", HOME_A, &slow);
+    int b = box_with(net, NET_INTERNET, "full-cone", HOME_B, &slow);
+    int host_a = host_at(net, a, INSIDE), host_b = host_at(net, b, INSIDE);
+    struct kh_addr outside_a = HOME_A, outside_b = HOME_B;
+    struct kh_datagram opener = {.from = INSIDE, .data = (const uint8_t *)"o", .len = 1, .ttl = 4};
+
+    (void)state;
+    outside_a.port = outside_b.port = INSIDE.port;
+    opener.to = outside_b;
+    net_send(net, host_a, &opener);
+    hear_nothing(net);
+    assert_int_equal(net_stats(net).expired, 1);
+    say(net, host_b, INSIDE, outside_a, "in");
+    assert_int_equal(hear(net, host_a, "in").port, outside_b.port);
+    net_free(net);
+}
+
 static void lines_lose_and_double(void **state)
 {
     struct net_stats stats = send_many(1, (struct net_line){.loss = 0.3}, 10000);
@@ -295,6 +316,7 @@ int main(void)
         cmocka_unit_test(equal_private_addresses_are_different_places),
         cmocka_unit_test(boxes_nest),
         cmocka_unit_test(firewalls_leave_addresses_alone),
+        cmocka_unit_test(a_low_ttl_opens_the_own_box_only),
         cmocka_unit_test(lines_lose_and_double),
         cmocka_unit_test(jitter_lets_datagrams_overtake),
         cmocka_unit_test(equal_seeds_repeat),

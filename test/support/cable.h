@@ -106,7 +106,8 @@ static inline bool cable_take(struct cable *cable, struct cable_packet *out)
 
 static inline struct kh_datagram cable_datagram(const struct cable_packet *packet)
 {
-    return (struct kh_datagram){packet->from, packet->to, packet->data, packet->len};
+    return (struct kh_datagram){
+        .from = packet->from, .to = packet->to, .data = packet->data, .len = packet->len};
 }
 
 #endif
