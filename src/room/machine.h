@@ -30,6 +30,12 @@
 #define KH_ROOM_STALL_MAX KH_SECONDS(60)
 #define KH_ROOM_ACK_PAUSE KH_MILLISECONDS(100) /* between two signals that only acknowledge */
 
+/* An open channel that brings no answer within a few of its round trips is doubted: words go by
+ * signal too.  The floor covers one repetition by SCTP; nobody waits longer than the ceiling. */
+#define KH_ROOM_DOUBT_ROUND_TRIPS 4
+#define KH_ROOM_DOUBT_MIN KH_MILLISECONDS(400)
+#define KH_ROOM_DOUBT_MAX KH_MILLISECONDS(1200)
+
 /* Who leaves cannot answer repetitions any more, so it says so often what it has that one in a
  * thousand comes through nowhere if each line loses a third; on a good wire that takes no longer
  * than people notice.  An open channel says it itself: only a slow one gets help. */
@@ -59,28 +65,46 @@ struct kh_room_undo {
     uint64_t sent;
 };
 
+#define KH_ROOM_CARRIERS 2 /* the values of enum kh_room_carrier */
+
+/* Our log on its way to one member by one carrier. */
+struct kh_room_flight {
+    uint64_t sent;        /* since the last time that repeating was due */
+    kh_duration patience; /* for the next retry_at */
+    kh_time retry_at;     /* repeat what is unacknowledged; KH_NEVER: nothing is under way */
+};
+
+/* Is the channel as alive as it is open?  Signals say what it says while we doubt it. */
+struct kh_room_trust {
+    bool is_doubted;
+    kh_time doubt_at; /* unless something comes from there before; KH_NEVER: nothing has to */
+    kh_time opened_at;
+    kh_duration round_trip; /* smoothed, from entries to their acknowledgement; 0: never measured */
+    uint64_t timed;         /* this entry's acknowledgement measures it next; 0: none … */
+    kh_time timed_at;       /* … which left then */
+};
+
 struct kh_room_peer {
     struct kh_room_member_id id;
     uint8_t identity[KH_KEY_LEN];
     bool channel_open;
     bool blocked;
 
-    /* Our log on its way there: base <= reported <= acked <= sent <= last. */
+    /* Our log on its way there: base <= reported <= acked <= any sent <= last. */
     uint64_t base;     /* up to here it was forgotten before this member came */
     uint64_t reported; /* DELIVERED events were given up to here */
     uint64_t acked;
-    uint64_t sent;        /* since the last time that repeating was due */
-    unsigned credit;      /* signals that may go before an acknowledgement or retry_at */
-    kh_duration patience; /* for the next retry_at or stall_at */
-    kh_time retry_at;     /* repeat what is unacknowledged; KH_NEVER: nothing is under way */
+    struct kh_room_flight flights[KH_ROOM_CARRIERS];
+    unsigned credit; /* signals that may go before an acknowledgement or a repetition */
     bool head_due;
+    struct kh_room_trust trust;
 
     /* Its log on its way here. */
     struct kh_room_inbox inbox;
-    uint64_t promised; /* its log goes on up to here, as it says; 0: not told */
-    bool have_due;
-    kh_time have_at;     /* no signal only to acknowledge before this */
-    kh_time heard_at;    /* of the latest entries, new or not */
+    uint64_t promised;               /* its log goes on up to here, as it says; 0: not told */
+    bool have_due[KH_ROOM_CARRIERS]; /* answered as asked: the other way may be dead */
+    kh_time have_at;                 /* no signal only to acknowledge before this */
+    kh_time heard_at;                /* of the latest entries, new or not */
     unsigned farewells;  /* signals still to be sent that say what we have, before we leave */
     kh_time farewell_at; /* the next one of them */
 };
@@ -140,7 +164,13 @@ void kh_room_peer_transmit(struct kh_room *room, struct kh_room_peer *peer,
 void kh_room_peer_set_channel(struct kh_room *room, struct kh_room_peer *peer, bool open);
 void kh_room_peer_set_blocked(struct kh_room *room, struct kh_room_peer *peer, bool blocked);
 /* The member says it has our log up to `have`, which is within it. */
-void kh_room_peer_acknowledge(struct kh_room *room, struct kh_room_peer *peer, uint64_t have);
+void kh_room_peer_acknowledge(struct kh_room *room, struct kh_room_peer *peer, uint64_t have,
+                              enum kh_room_carrier via);
+/* Its channel brought something. */
+void kh_room_peer_trust(const struct kh_room *room, struct kh_room_peer *peer);
+/* It repeats by signal what its channel should have brought. */
+void kh_room_peer_take_hint(const struct kh_room *room, struct kh_room_peer *peer);
+void kh_room_peer_hurry(struct kh_room_peer *peer);
 void kh_room_peer_handle_timeout(struct kh_room *room, struct kh_room_peer *peer);
 void kh_room_peer_farewell(struct kh_room *room, struct kh_room_peer *peer);
 kh_time kh_room_peer_timeout(const struct kh_room_peer *peer);

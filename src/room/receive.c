@@ -70,7 +70,8 @@ static void receive_head(struct kh_room *room, struct kh_room_peer *peer, struct
     }
 }
 
-static void receive_have(struct kh_room *room, struct kh_room_peer *peer, struct kh_reader *body)
+static void receive_have(struct kh_room *room, struct kh_room_peer *peer, struct kh_reader *body,
+                         enum kh_room_carrier via)
 {
     struct kh_room_log_name name;
     uint64_t have;
@@ -85,7 +86,7 @@ static void receive_have(struct kh_room *room, struct kh_room_peer *peer, struct
         if (!kh_room_log_name_equal(&name, &room->name))
             continue;
         if (have <= room->outlog.last)
-            kh_room_peer_acknowledge(room, peer, have);
+            kh_room_peer_acknowledge(room, peer, have, via);
         else
             drop_malformed(room, "have");
     }
@@ -138,6 +139,8 @@ static void receive_entry(struct kh_room *room, struct kh_room_peer *peer,
     }
     kh_room_inbox_put(&peer->inbox, heard);
     release(room, peer);
+    if (via == KH_ROOM_SIGNAL)
+        kh_room_peer_take_hint(room, peer);
 }
 
 static void receive_entries(struct kh_room *room, struct kh_room_peer *peer, struct kh_reader *body,
@@ -158,7 +161,8 @@ static void receive_entries(struct kh_room *room, struct kh_room_peer *peer, str
         return;
     }
     peer->heard_at = room->now;
-    peer->have_due = true; /* also for duplicates: the last acknowledgement was lost */
+    /* Also for duplicates: the last acknowledgement was lost. */
+    peer->have_due[peer->channel_open ? via : KH_ROOM_SIGNAL] = true;
     for (; body->left > 0; sequence++) {
         kh_room_entry_read(body, &entry);
         entry.sequence = sequence;
@@ -184,12 +188,14 @@ void kh_room_receive(struct kh_room *room, struct kh_room_peer *peer, struct kh_
         if (frame.type == KH_ROOM_FRAME_HEAD)
             receive_head(room, peer, &frame.body);
         else if (frame.type == KH_ROOM_FRAME_HAVE)
-            receive_have(room, peer, &frame.body);
+            receive_have(room, peer, &frame.body, via);
         else if (frame.type == KH_ROOM_FRAME_ENTRIES)
             receive_entries(room, peer, &frame.body, via);
     }
     if (reader.failed)
         drop_malformed(room, "frame");
+    if (via == KH_ROOM_CHANNEL)
+        kh_room_peer_trust(room, peer);
 }
 
 void kh_room_receive_signal(struct kh_room *room, struct kh_room_peer *peer, struct kh_span plain)

@@ -258,6 +258,22 @@ void kh_room_set_blocked(struct kh_room *room, kh_time now, const struct kh_room
     room->undo.peer = NULL;
 }
 
+void kh_room_hurry(struct kh_room *room, kh_time now, const struct kh_room_member_id *member)
+{
+    struct kh_room_peer *peer = find(room, member);
+
+    begin(room, now);
+    if (peer != NULL)
+        kh_room_peer_hurry(peer);
+}
+
+bool kh_room_is_doubted(const struct kh_room *room, const struct kh_room_member_id *member)
+{
+    const struct kh_room_peer *peer = find(room, member);
+
+    return peer != NULL && peer->trust.is_doubted;
+}
+
 /* ---- saying ---- */
 
 /* Returns up to where our log may be forgotten: everyone present has it; with nobody present,

@@ -279,6 +279,7 @@ static void a_refused_message_is_taken_back(void **state)
     wire_introduce_all(wire);
     wire_set_channel(wire, 0, 1, true);
     wire->refusal = 100;
+    wire->loss = 100;
     wire_say(wire, 0);
     assert_int_equal(wire->channel_messages, 1);
     wire_say(wire, 0);

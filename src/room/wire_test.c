@@ -97,6 +97,10 @@ static void wire_carry_channel(struct wire *wire, size_t from, size_t to,
         kh_room_set_blocked(party->room, wire->now, &transmit->to, true);
         return;
     }
+    if (wire->cut) {
+        wire_push(wire, from, to, KH_NEVER, transmit);
+        return;
+    }
     if (at < party->in_order[to])
         at = party->in_order[to];
     party->in_order[to] = at;
@@ -220,6 +224,18 @@ void wire_set_channel(struct wire *wire, size_t a, size_t b, bool open)
                             open);
         wire_drain(wire, ends[i]);
     }
+}
+
+void wire_cut(struct wire *wire)
+{
+    wire->cut = true;
+}
+
+void wire_mend(struct wire *wire)
+{
+    wire->cut = false;
+    for (size_t i = 0; i < wire->packet_count; i++)
+        wire->packets[i].at = kh_time_min(wire->packets[i].at, wire->now);
 }
 
 void wire_unblock(struct wire *wire, size_t me, size_t other)

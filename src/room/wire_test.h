@@ -53,6 +53,7 @@ struct wire {
     unsigned loss; /* of signals, percent; likewise the next two */
     unsigned duplication;
     unsigned refusal; /* of channel messages: the buffer is full */
+    bool cut;         /* channels keep what they are given to themselves until they are mended */
     kh_duration delay_min;
     kh_duration delay_max;
     unsigned large; /* percent of messages that no signal holds */
@@ -77,6 +78,8 @@ void wire_introduce_all(struct wire *wire);
 enum kh_status wire_try_say(struct wire *wire, size_t me);
 void wire_say(struct wire *wire, size_t me);
 void wire_set_channel(struct wire *wire, size_t a, size_t b, bool open);
+void wire_cut(struct wire *wire);
+void wire_mend(struct wire *wire);
 void wire_unblock(struct wire *wire, size_t me, size_t other);
 /* Goes on to whatever happens next, not beyond `until`; false if nothing does. */
 bool wire_step(struct wire *wire, kh_time until);
