@@ -1,4 +1,4 @@
-/* knotholed/discovery.c - opens the other port of two addresses (RFC 5780 6).
+/* knotholed/discovery.c - opens the other ports that tell clients what their NATs do (RFC 5780 6).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,6 +6,11 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define RANGE_MIN 64 /* ports: a relay with fewer needs each of them */
+#define TRIES_MAX 16 /* as many as a relay tries */
+
+static const enum kh_family families[KH_HUB_FAMILIES] = {KH_FAMILY_IPV4, KH_FAMILY_IPV6};
 
 static bool has_socket(const struct kh_io_udp_set *udp, const struct kh_addr *addr)
 {
@@ -60,12 +65,43 @@ static bool open_next(struct kh_io_udp_set *udp, struct kh_hub_discovery *discov
 void kh_knotholed_discovery_open(struct kh_io_udp_set *udp,
                                  struct kh_hub_discovery out[KH_HUB_FAMILIES])
 {
-    static const enum kh_family families[KH_HUB_FAMILIES] = {KH_FAMILY_IPV4, KH_FAMILY_IPV6};
-
     for (size_t i = 0; i < KH_HUB_FAMILIES; i++) {
         if (!find_two(udp, families[i], &out[i]))
             continue;
         if (!open_next(udp, &out[i], 0) || !open_next(udp, &out[i], KH_HUB_OTHER_IP))
+            out[i] = (struct kh_hub_discovery){0};
+    }
+}
+
+static const struct kh_addr *first_of(const struct kh_io_udp_set *udp, enum kh_family family)
+{
+    for (size_t i = 0; i < udp->count; i++) {
+        if (udp->sockets[i].addr.family == family)
+            return &udp->sockets[i].addr;
+    }
+    return NULL;
+}
+
+void kh_knotholed_discovery_open_second(struct kh_io_udp_set *udp,
+                                        const struct kh_knotholed_port_range *range,
+                                        struct kh_hub_discovery out[KH_HUB_FAMILIES])
+{
+    for (size_t i = 0; i < KH_HUB_FAMILIES; i++) {
+        const struct kh_addr *first = first_of(udp, families[i]);
+        struct kh_addr second;
+
+        if (first == NULL || !kh_addr_is_none(&out[i].places[0]) ||
+            range->max - range->min + 1 < RANGE_MIN)
+            continue;
+        out[i].places[0] = second = *first;
+        for (uint16_t tries = 0; tries < TRIES_MAX; tries++) {
+            second.port = (uint16_t)(range->max - tries);
+            if (!has_socket(udp, &second) && kh_io_udp_set_open(udp, &second) == 0) {
+                out[i].places[KH_HUB_OTHER_PORT] = second;
+                break;
+            }
+        }
+        if (kh_addr_is_none(&out[i].places[KH_HUB_OTHER_PORT]))
             out[i] = (struct kh_hub_discovery){0};
     }
 }

@@ -32,7 +32,8 @@ struct server {
     struct kh_knotholed_tcp *tcp;
     struct kh_io_ports *ports; /* of relayed addresses */
     struct kh_hub *hub;
-    int signals; /* signalfd */
+    size_t announced; /* the first ones of udp */
+    int signals;      /* signalfd */
     bool ending;
 };
 
@@ -105,6 +106,17 @@ static bool open_signals(struct server *server)
     return server->signals >= 0;
 }
 
+/* Members are told of it when they join; nobody types it. */
+static void open_second_port(struct server *server, const struct kh_knotholed_options *options,
+                             struct kh_hub_discovery discovery[KH_HUB_FAMILIES])
+{
+    struct kh_knotholed_port_range range = {KH_RELAY_PORT_MIN, KH_RELAY_PORT_MAX};
+
+    if (options->relay_port_min != 0)
+        range = (struct kh_knotholed_port_range){options->relay_port_min, options->relay_port_max};
+    kh_knotholed_discovery_open_second(&server->udp, &range, discovery);
+}
+
 static bool open_hub(struct server *server, const struct kh_knotholed_options *options)
 {
     static char secret[KH_RELAY_SECRET_MAX + 2];
@@ -116,6 +128,8 @@ static bool open_hub(struct server *server, const struct kh_knotholed_options *o
     };
 
     kh_knotholed_discovery_open(&server->udp, config.discovery);
+    server->announced = server->udp.count;
+    open_second_port(server, options, config.discovery);
     kh_io_entropy_fill(config.seed, sizeof config.seed);
     if (!kh_knotholed_relaying_configure(options, &server->udp, secret, &config.relay))
         return false;
@@ -131,7 +145,7 @@ static void say_ready(const struct server *server)
     char text[KH_ADDR_TEXT_MAX];
 
     (void)fprintf(stderr, "knotholed ready on");
-    for (size_t i = 0; i < server->udp.count; i++)
+    for (size_t i = 0; i < server->announced; i++)
         (void)fprintf(stderr, " %s", kh_addr_text(&server->udp.sockets[i].addr, text));
     (void)fprintf(stderr, "\n");
 }

@@ -7,6 +7,26 @@
 #define CHANGE_IP 0x4u /* RFC 5780 7.2 */
 #define CHANGE_PORT 0x2u
 
+#define OTHER (KH_HUB_OTHER_IP | KH_HUB_OTHER_PORT)
+
+static bool has_two_addresses(const struct kh_hub_discovery *discovery)
+{
+    return !kh_addr_is_none(&discovery->places[KH_HUB_OTHER_IP]);
+}
+
+/* The place in which all may differ that this server can vary. */
+static size_t place_beside(const struct kh_hub_discovery *discovery, size_t place)
+{
+    return place ^ (has_two_addresses(discovery) ? OTHER : KH_HUB_OTHER_PORT);
+}
+
+static bool is_place(const struct kh_addr *place, const struct kh_addr *addr)
+{
+    return kh_addr_equal(place, addr) ||
+           (kh_addr_reach(place) == KH_REACH_UNSPECIFIED && place->family == addr->family &&
+            place->port == addr->port && place->transport == addr->transport);
+}
+
 /* Finds the family whose places hold this address, and the place's index in *place. */
 static const struct kh_hub_discovery *
 find_place(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES], const struct kh_addr *addr,
@@ -14,7 +34,8 @@ find_place(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES], const struc
 {
     for (size_t family = 0; family < KH_HUB_FAMILIES; family++) {
         for (size_t i = 0; i < KH_HUB_PLACES; i++) {
-            if (kh_addr_equal(&discovery[family].places[i], addr)) {
+            if (!kh_addr_is_none(&discovery[family].places[i]) &&
+                is_place(&discovery[family].places[i], addr)) {
                 *place = i;
                 return &discovery[family];
             }
@@ -23,29 +44,62 @@ find_place(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES], const struc
     return NULL;
 }
 
+/* The place's address, seen from one where the ip is known. */
+static struct kh_addr address_of(const struct kh_addr *place, const struct kh_addr *arrived_at)
+{
+    struct kh_addr addr = *place;
+
+    if (kh_addr_reach(place) != KH_REACH_UNSPECIFIED)
+        return addr;
+    addr = *arrived_at;
+    addr.port = place->port;
+    return addr;
+}
+
 struct kh_hub_way kh_hub_way_of(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES],
                                 const struct kh_addr *arrived_at, struct kh_stun_message *message)
 {
     struct kh_hub_way way = {.origin = *arrived_at};
     const struct kh_hub_discovery *found;
-    size_t place;
     uint32_t change = 0;
+    bool asks;
+    size_t place;
 
     if (kh_addr_is_none(arrived_at))
         return way;
     found = find_place(discovery, arrived_at, &place);
     if (found == NULL)
         return way;
+    asks = kh_stun_find_u32(message, KH_STUN_CHANGE_REQUEST, &change);
+    if (!has_two_addresses(found) && (!asks || (change & CHANGE_IP) != 0))
+        return way;
     kh_stun_accept(message, KH_STUN_CHANGE_REQUEST);
     kh_stun_accept(message, KH_STUN_PADDING);
-    (void)kh_stun_find_u32(message, KH_STUN_CHANGE_REQUEST, &change);
-    way.other = found->places[place ^ KH_HUB_OTHER_IP ^ KH_HUB_OTHER_PORT];
+    way.other = address_of(&found->places[place_beside(found, place)], arrived_at);
     if ((change & CHANGE_IP) != 0)
         place ^= KH_HUB_OTHER_IP;
     if ((change & CHANGE_PORT) != 0)
         place ^= KH_HUB_OTHER_PORT;
-    way.origin = found->places[place];
+    way.origin = address_of(&found->places[place], arrived_at);
     return way;
+}
+
+size_t kh_hub_alternates(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES],
+                         struct kh_rendezvous_alternate out[static KH_RENDEZVOUS_ALTERNATES_MAX])
+{
+    size_t count = 0;
+
+    for (size_t family = 0; family < KH_HUB_FAMILIES; family++) {
+        const struct kh_addr *places = discovery[family].places;
+
+        for (size_t i = 0; i < KH_HUB_PLACES; i++) {
+            if (kh_addr_is_none(&places[i]))
+                continue;
+            out[count++] = (struct kh_rendezvous_alternate){
+                .at = places[i], .other = places[place_beside(&discovery[family], i)]};
+        }
+    }
+    return count;
 }
 
 void kh_hub_way_write(const struct kh_hub_way *way, struct kh_stun_writer *writer)

@@ -11,13 +11,17 @@
 /* Where a request arrived, and where from its answer leaves. */
 struct kh_hub_way {
     struct kh_addr origin; /* the answer's source */
-    struct kh_addr other;  /* OTHER-ADDRESS; none where discovery is not offered */
+    struct kh_addr other;  /* OTHER-ADDRESS; none where the answer says nothing of it */
 };
 
 /* Finds the way of an answer to this request.  Takes CHANGE-REQUEST and PADDING out of what the
- * request names and we do not know, if it arrived at one of the four places. */
+ * request names and we do not know, if it arrived at one of the places and we can do it. */
 struct kh_hub_way kh_hub_way_of(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES],
                                 const struct kh_addr *arrived_at, struct kh_stun_message *message);
+
+/* What members who join at these places are told of others; returns how many entries. */
+size_t kh_hub_alternates(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES],
+                         struct kh_rendezvous_alternate out[static KH_RENDEZVOUS_ALTERNATES_MAX]);
 
 /* Adds RESPONSE-ORIGIN and OTHER-ADDRESS, if there is another address. */
 void kh_hub_way_write(const struct kh_hub_way *way, struct kh_stun_writer *writer);

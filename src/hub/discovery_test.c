@@ -132,6 +132,45 @@ static void without_another_address_a_change_is_refused(void **state)
     assert_true(kh_addr_equal(&out.from, &elsewhere));
 }
 
+/* A server on the wildcard address with a second port: half of the table. */
+static void one_address_with_two_ports_answers_from_either(void **state)
+{
+    const struct kh_addr first = kh_addr_ipv4(203, 0, 113, 9, 3478);
+    const struct kh_addr second = kh_addr_ipv4(203, 0, 113, 9, 65535);
+    struct kh_stun_writer writer;
+    unsigned code;
+
+    (void)state;
+    kh_hub_free(hub);
+    config.discovery[0] = (struct kh_hub_discovery){
+        .places = {kh_addr_ipv4(0, 0, 0, 0, 3478), kh_addr_ipv4(0, 0, 0, 0, 65535)}};
+    assert_int_equal(kh_hub_new(&hub, &config), KH_OK);
+    for (uint32_t change = 0; change <= PORT; change += PORT) {
+        writer = begin();
+        kh_stun_add_u32(&writer, KH_STUN_CHANGE_REQUEST, change);
+        ask(&writer, &first);
+        assert_int_equal(message.class, KH_STUN_SUCCESS);
+        assert_true(kh_addr_equal(&out.from, change == 0 ? &first : &second));
+        assert_named(KH_STUN_OTHER_ADDRESS, &second);
+        writer = begin();
+        kh_stun_add_u32(&writer, KH_STUN_CHANGE_REQUEST, change);
+        ask(&writer, &second);
+        assert_true(kh_addr_equal(&out.from, change == 0 ? &second : &first));
+        assert_named(KH_STUN_OTHER_ADDRESS, &first);
+    }
+    for (uint32_t change = IP; change <= IP_AND_PORT; change += PORT) {
+        writer = begin();
+        kh_stun_add_u32(&writer, KH_STUN_CHANGE_REQUEST, change);
+        ask(&writer, &first);
+        assert_true(kh_stun_find_error(&message, &code, NULL));
+        assert_int_equal(code, 420);
+    }
+    /* Other software takes OTHER-ADDRESS for a second address: it is only told who asks for it. */
+    writer = begin();
+    ask(&writer, &first);
+    assert_int_equal(out.len, 32);
+}
+
 static void no_answer_goes_to_another_port_of_the_asker(void **state)
 {
     struct kh_stun_writer writer = begin();
@@ -173,6 +212,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_plain_request_learns_of_the_other_address, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(without_another_address_a_change_is_refused, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(one_address_with_two_ports_answers_from_either, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(no_answer_goes_to_another_port_of_the_asker, set_up,
                                         tear_down),

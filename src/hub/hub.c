@@ -71,6 +71,7 @@ enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *confi
     hub->log = config->log;
     memcpy(registry.seed, config->seed, sizeof registry.seed);
     registry.log = config->log;
+    registry.alternate_count = kh_hub_alternates(hub->discovery, registry.alternates);
     if (config->relay.address_count > 0) {
         set_realm(hub, config->relay.realm);
         registry.realm = hub->realm;

@@ -16,14 +16,17 @@
 struct kh_hub;
 
 /* A server with two addresses of a family and two ports on each can tell a client what its NAT
- * does (RFC 5780).  The bits of an index say in what a place differs from the first one. */
+ * does (RFC 5780); one with a second port only, the half of it.  The bits of an index say in what a
+ * place differs from the first one. */
 #define KH_HUB_OTHER_PORT 1u
 #define KH_HUB_OTHER_IP 2u
 #define KH_HUB_PLACES 4
 #define KH_HUB_FAMILIES 2
 
 struct kh_hub_discovery {
-    struct kh_addr places[KH_HUB_PLACES]; /* all none: not offered */
+    /* All none: not offered.  The latter two none: one address, whose ip may be unspecified, which
+     * stands for each of our addresses. */
+    struct kh_addr places[KH_HUB_PLACES];
 };
 
 struct kh_hub_config {

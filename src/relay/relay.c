@@ -11,8 +11,6 @@
 #include "relay/machine.h"
 
 #define REALM_DEFAULT "knothole"
-#define PORT_MIN_DEFAULT 49152 /* RFC 8656 7.2: the dynamic ports of RFC 6335 */
-#define PORT_MAX_DEFAULT 65535
 #define OF_ONE_DEFAULT 4096 /* a quarter of the ports of one address */
 #define CHALLENGES_DEFAULT 256
 #define HOUR KH_SECONDS(3600)
@@ -41,8 +39,8 @@ static void fill_defaults(struct kh_relay *relay, const struct kh_relay_config *
         memcpy(relay->secret, config->secret.data, config->secret.len);
     filled->realm = relay->realm;
     filled->secret.data = relay->secret;
-    filled->port_min = (uint16_t)or_default(config->port_min, PORT_MIN_DEFAULT);
-    filled->port_max = (uint16_t)or_default(config->port_max, PORT_MAX_DEFAULT);
+    filled->port_min = (uint16_t)or_default(config->port_min, KH_RELAY_PORT_MIN);
+    filled->port_max = (uint16_t)or_default(config->port_max, KH_RELAY_PORT_MAX);
     assert(filled->port_min <= filled->port_max);
     filled->allocations_max =
         or_default(config->allocations_max,

@@ -19,7 +19,9 @@
 #include "stun/stun.h"
 
 #define KH_RELAY_ADDRESSES_MAX 16 /* as many as a server may be told to listen on */
-#define KH_RELAY_OWN_MAX 256      /* addresses of this host that nobody may be relayed to */
+#define KH_RELAY_PORT_MIN 49152   /* RFC 8656 7.2: the dynamic ports of RFC 6335 */
+#define KH_RELAY_PORT_MAX 65535
+#define KH_RELAY_OWN_MAX 256 /* addresses of this host that nobody may be relayed to */
 #define KH_RELAY_SECRET_MAX 256
 #define KH_RELAY_REALM_MAX 127 /* RFC 8489 14.9: fewer than 128 characters */
 #define KH_RELAY_DATA_MAX 2048 /* of one relayed datagram with its framing; larger are dropped */
@@ -47,8 +49,8 @@ struct kh_relay_config {
      * can be reached there, and these inside the machine. */
     struct kh_addr own[KH_RELAY_OWN_MAX];
     size_t own_count;
-    uint16_t port_min;            /* 49152 */
-    uint16_t port_max;            /* 65535 */
+    uint16_t port_min;            /* KH_RELAY_PORT_MIN */
+    uint16_t port_max;            /* KH_RELAY_PORT_MAX */
     size_t allocations_max;       /* in all; as many as there are ports */
     size_t user_max;              /* allocations of one user; 4096 */
     size_t prefix_max;            /* allocations of one IPv4 /24 or IPv6 /48; 4096 */

@@ -259,6 +259,23 @@ static void read_realm(const struct kh_stun_message *message,
         memcpy(out, realm.data, realm.len); /* the rest is zero already */
 }
 
+/* Another place of the server we joined, so one that is of its kind.  A server behind a NAT knows
+ * only its inside address, but its ports are the same on both sides. */
+static void read_other(const struct kh_rendezvous_input *input, struct kh_addr *out)
+{
+    const struct kh_addr *server = &input->datagram->from;
+    struct kh_addr other;
+
+    if (server->transport != KH_UDP ||
+        !kh_stun_find_addr(input->message, KH_STUN_OTHER_ADDRESS, &other) ||
+        other.family != server->family || other.port == 0 || other.port == server->port)
+        return;
+    *out = *server;
+    out->port = other.port;
+    if (kh_addr_reach(&other) == kh_addr_reach(server))
+        memcpy(out->ip, other.ip, sizeof out->ip);
+}
+
 static bool read_session(const struct kh_rendezvous_client *client,
                          const struct kh_rendezvous_input *input, struct kh_rendezvous_session *out)
 {
@@ -273,6 +290,7 @@ static bool read_session(const struct kh_rendezvous_client *client,
     memcpy(out->nonce, nonce.data, nonce.len);
     out->nonce_len = nonce.len;
     read_realm(input->message, out->realm);
+    read_other(input, &out->other);
     third = KH_SECONDS(lifetime) / 3;
     out->refresh = client->config.refresh < third ? client->config.refresh : third;
     out->mapped.transport = input->datagram->from.transport;

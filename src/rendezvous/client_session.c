@@ -130,6 +130,7 @@ static void tell_mapped(struct kh_rendezvous_client *client,
     event->mapped = session->mapped;
     event->local = session->local;
     event->server = session->server;
+    event->other = session->other;
     event->ticket.server = session->server;
     event->ticket.nonce_len = session->nonce_len;
     memcpy(event->ticket.nonce, session->nonce, session->nonce_len);

@@ -74,6 +74,7 @@ struct kh_rendezvous_session {
     struct kh_addr server;
     size_t server_at; /* its index in config.servers */
     struct kh_addr mapped;
+    struct kh_addr other; /* another place of the server; none: it told of none */
     char realm[KH_RENDEZVOUS_REALM_MAX + 1]; /* of the server's relay; empty: none */
     struct kh_addr local;
     uint64_t send_sequence;

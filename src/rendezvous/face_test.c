@@ -195,6 +195,48 @@ static void silent_member_expires(void **state)
     assert_true(sim_known(alice, bob)->gone);
 }
 
+/* Joins and gives the other place of the server that the member was told of. */
+static struct kh_addr told_of(const struct kh_addr *at, const struct kh_addr *other)
+{
+    struct sim_host *host;
+
+    sim_stop_server(&sim);
+    sim.registry_config.alternates[0] = (struct kh_rendezvous_alternate){*at, *other};
+    sim.registry_config.alternate_count = 1;
+    sim_start_server(&sim, 7);
+    host = sim_add(&sim, NULL);
+    sim_join(&sim, host, "card", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(host->joined, 1);
+    return host->other;
+}
+
+static void members_are_told_of_another_place_of_the_server(void **state)
+{
+    const struct kh_addr joined = kh_addr_ipv4(203, 0, 113, 1, 3478);
+    const struct kh_addr second = kh_addr_ipv4(203, 0, 113, 2, 3479);
+    const struct kh_addr inside = kh_addr_ipv4(10, 0, 0, 2, 3479);
+    const struct kh_addr any = kh_addr_ipv4(0, 0, 0, 0, 3478);
+    const struct kh_addr any_second = kh_addr_ipv4(0, 0, 0, 0, 65535);
+    const struct kh_addr same = kh_addr_ipv4(203, 0, 113, 1, 65535);
+    const struct kh_addr own_port = kh_addr_ipv4(203, 0, 113, 1, 3479);
+    struct kh_addr told;
+
+    (void)state;
+    told = told_of(&joined, &second);
+    assert_true(kh_addr_equal(&told, &second));
+    told = told_of(&any, &any_second);
+    assert_true(kh_addr_equal(&told, &same));
+    /* It does not know its outside address, or lies: only the port is believed. */
+    told = told_of(&joined, &inside);
+    assert_true(kh_addr_equal(&told, &own_port));
+    /* Nothing to compare with, and nothing for who joined elsewhere. */
+    told = told_of(&joined, &joined);
+    assert_true(kh_addr_is_none(&told));
+    told = told_of(&second, &joined);
+    assert_true(kh_addr_is_none(&told));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +245,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(remembered_ticket_takes_one_round_trip, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stale_ticket_costs_one_round_trip_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(signals_reach_one_or_all_but_never_oneself, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(members_are_told_of_another_place_of_the_server, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(leaving_is_told_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(new_cards_are_pushed, set_up, tear_down),

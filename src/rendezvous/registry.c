@@ -129,6 +129,26 @@ void kh_rendezvous_answer_nonce(struct kh_rendezvous_registry *registry,
     kh_stun_add(writer, KH_STUN_NONCE, nonce, sizeof nonce);
 }
 
+/* Another place of ours, so that the member can compare what its NAT does; by UDP only. */
+static void add_alternate(const struct kh_rendezvous_registry *registry, const struct kh_addr *at,
+                          struct kh_stun_writer *writer)
+{
+    for (size_t i = 0; i < registry->config.alternate_count; i++) {
+        const struct kh_rendezvous_alternate *each = &registry->config.alternates[i];
+        bool any = kh_addr_reach(&each->at) == KH_REACH_UNSPECIFIED;
+        struct kh_addr other = *at;
+
+        if (each->at.family != at->family || each->at.port != at->port || at->transport != KH_UDP ||
+            (!any && !kh_addr_ip_equal(&each->at, at)))
+            continue;
+        if (kh_addr_reach(&each->other) != KH_REACH_UNSPECIFIED)
+            other = each->other;
+        other.port = each->other.port;
+        kh_stun_add_addr(writer, KH_STUN_OTHER_ADDRESS, &other);
+        return;
+    }
+}
+
 void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
                                   const struct kh_rendezvous_request *request,
                                   struct kh_stun_writer *writer,
@@ -139,6 +159,8 @@ void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
                     (uint32_t)(registry->config.lifetime / KH_SECONDS(1)));
     kh_stun_add_u64(writer, KH_STUN_ROOM_VERSION, member->room->version);
     kh_rendezvous_answer_nonce(registry, request, writer);
+    if (request->message->method == KH_STUN_JOIN)
+        add_alternate(registry, &request->datagram->to, writer);
     if (registry->config.realm != NULL && request->message->method == KH_STUN_JOIN)
         kh_stun_add(writer, KH_STUN_REALM, registry->config.realm, strlen(registry->config.realm));
 }

@@ -63,7 +63,8 @@ void kh_rendezvous_answer_error(struct kh_rendezvous_registry *registry,
 void kh_rendezvous_answer_nonce(struct kh_rendezvous_registry *registry,
                                 const struct kh_rendezvous_request *request,
                                 struct kh_stun_writer *writer);
-/* Adds mapped address, lifetime, room version and a fresh nonce. */
+/* Adds mapped address, lifetime, room version and a fresh nonce; to a join what the server is
+ * besides. */
 void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
                                   const struct kh_rendezvous_request *request,
                                   struct kh_stun_writer *writer,

@@ -57,6 +57,14 @@ struct kh_rendezvous_ticket {
     size_t nonce_len;
 };
 
+/* Who joins here is told of another place of this server, to find out what its NAT does with the
+ * same socket (discovery.md).  An unspecified ip of `at` stands for all of ours, of `other` for the
+ * same one. */
+struct kh_rendezvous_alternate {
+    struct kh_addr at;
+    struct kh_addr other;
+};
+
 /* ================================ client ================================ */
 
 struct kh_rendezvous_client;
@@ -83,7 +91,7 @@ struct kh_rendezvous_client_config {
 };
 
 enum kh_rendezvous_client_event_kind {
-    KH_RENDEZVOUS_EVENT_JOINED,      /* mapped, local, server, ticket; also after a rejoin */
+    KH_RENDEZVOUS_EVENT_JOINED,      /* mapped, local, server, other, ticket; also after a rejoin */
     KH_RENDEZVOUS_EVENT_MAPPED,      /* our public address changed: mapped, local */
     KH_RENDEZVOUS_EVENT_MEMBER,      /* id, public, card: new, or changed in any of these */
     KH_RENDEZVOUS_EVENT_GONE,        /* id: left, or its lifetime ended */
@@ -101,6 +109,7 @@ struct kh_rendezvous_client_event {
     struct kh_addr mapped; /* where the server sees us, by the transport we use */
     struct kh_addr local;  /* the local address its answer arrived at */
     struct kh_addr server;
+    struct kh_addr other; /* JOINED: another place of this server (discovery.md); none: not told */
     struct kh_rendezvous_ticket ticket;
     const uint8_t *data; /* card or signal; valid until the next input */
     size_t len;
@@ -165,14 +174,18 @@ kh_rendezvous_client_stats(const struct kh_rendezvous_client *client);
 
 struct kh_rendezvous_registry;
 
+#define KH_RENDEZVOUS_ALTERNATES_MAX 8 /* two families, two addresses, two ports */
+
 /* Zero means the default. */
 struct kh_rendezvous_registry_config {
     uint8_t seed[32];
-    size_t members_max;          /* in all rooms; 200,000 */
-    size_t room_members_max;     /* KH_RENDEZVOUS_MEMBERS_MAX at most, and by default */
-    kh_duration lifetime;        /* a silent member is gone after this; 60 s */
-    kh_duration nonce_lifetime;  /* 1 h */
-    const char *realm;           /* of the relay at the same address; NULL: there is none */
+    size_t members_max;         /* in all rooms; 200,000 */
+    size_t room_members_max;    /* KH_RENDEZVOUS_MEMBERS_MAX at most, and by default */
+    kh_duration lifetime;       /* a silent member is gone after this; 60 s */
+    kh_duration nonce_lifetime; /* 1 h */
+    const char *realm;          /* of the relay at the same address; NULL: there is none */
+    struct kh_rendezvous_alternate alternates[KH_RENDEZVOUS_ALTERNATES_MAX];
+    size_t alternate_count;
     unsigned signals_per_second; /* of one member, with a burst of four times as many; 32 */
     struct kh_log log;
 };

@@ -229,9 +229,32 @@ static void ticket_is_good_for_both_transports(void **state)
     assert_int_equal(alice->joined_at - start, TCP_DELAY + ROUND_TRIP);
 }
 
+/* The other place answers by UDP, and about a NAT's mappings for UDP. */
+static void nobody_is_told_of_another_place(void **state)
+{
+    struct sim_host *alice, *bob;
+
+    (void)state;
+    sim_stop_server(&sim);
+    sim.registry_config.alternates[0] = (struct kh_rendezvous_alternate){
+        kh_addr_ipv4(0, 0, 0, 0, 3478), kh_addr_ipv4(0, 0, 0, 0, 65535)};
+    sim.registry_config.alternate_count = 1;
+    sim_start_server(&sim, 7);
+    alice = add(true, NULL);
+    sim_join(&sim, alice, "a", NULL);
+    bob = add(false, NULL);
+    sim_join(&sim, bob, "b", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->other.port, 65535);
+    assert_int_equal(bob->joined, 1);
+    assert_true(kh_addr_is_none(&bob->other));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(nobody_is_told_of_another_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(working_udp_leaves_tcp_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(slow_udp_is_not_overtaken, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocked_udp_costs_a_moment, set_up, tear_down),

@@ -163,6 +163,7 @@ static void note(struct sim *sim, struct sim_host *host,
         host->joined_at = sim->now;
         host->ticket = event->ticket;
         host->mapped_addr = event->mapped;
+        host->other = event->other;
         return;
     case KH_RENDEZVOUS_EVENT_MAPPED:
         host->mapped++;

@@ -33,6 +33,7 @@ struct sim_host {
     uint64_t lost_token;
     kh_time joined_at;
     struct kh_addr mapped_addr;
+    struct kh_addr other; /* place of the server */
     struct kh_rendezvous_ticket ticket;
     struct sim_member members[SIM_HOSTS_MAX * 2];
     size_t member_count;
