@@ -108,6 +108,21 @@ struct kh_node_slot {
     char text[WARNING_MAX];
 };
 
+enum kh_node_socket_use { KH_NODE_FOR_NOTHING, KH_NODE_FOR_PUNCH };
+
+/* See sockets.c. */
+struct kh_node_sockets {
+    enum kh_node_socket_use use; /* of the wish under way */
+    size_t wanted;
+    bool is_wish_due; /* our owner does not know of it yet */
+    bool is_answered; /* but not taken */
+    uint16_t given[KH_NODE_SOCKETS_MAX];
+    size_t given_count;
+    uint16_t spent[KH_NODE_SOCKETS_MAX];
+    size_t spent_count;
+    uint16_t shown[KH_NODE_SOCKETS_MAX]; /* what the event given last points to */
+};
+
 /* A port of our NAT that is mapped to one of our addresses; zeroed: none. */
 struct kh_node_port {
     struct kh_addr base;
@@ -146,6 +161,7 @@ struct kh_node {
     struct kh_addr mapped_base; /* … when we send from here */
     struct kh_node_reflexive reflexive;
     struct kh_node_relayed relayed;
+    struct kh_node_sockets sockets;
     struct kh_nat_class nat; /* ours, as the card tells it; a neighbour's is in its card */
 
     struct kh_node_neighbour *neighbours[KH_ROOM_MEMBERS_MAX]; /* no gaps: count of them */
@@ -199,6 +215,16 @@ void kh_node_reflexive_hurry(struct kh_node *node); /* our addresses may have ch
 void kh_node_reflexive_handle_timeout(struct kh_node *node);
 bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
 kh_time kh_node_reflexive_timeout(const struct kh_node *node);
+
+/* ---- sockets.c ---- */
+/* False while another wish is under way: ask again later. */
+bool kh_node_sockets_want(struct kh_node *node, enum kh_node_socket_use use, size_t count);
+/* True once: these are yours, as many as were wanted or fewer, down to none. */
+bool kh_node_sockets_take(struct kh_node *node, enum kh_node_socket_use use, uint16_t *ports,
+                          size_t *count);
+void kh_node_sockets_spend(struct kh_node *node, uint16_t port); /* gives it back */
+bool kh_node_sockets_step(struct kh_node *node);
+void kh_node_sockets_answer(struct kh_node *node, const uint16_t *ports, size_t count);
 
 /* ---- relayed.c ---- */
 enum kh_status kh_node_relayed_init(struct kh_node *node);

@@ -180,6 +180,12 @@ void kh_node_remove_mapped(struct kh_node *node, kh_time now, const struct kh_ad
     ports_changed(node);
 }
 
+void kh_node_add_sockets(struct kh_node *node, kh_time now, const uint16_t *ports, size_t count)
+{
+    begin_input(node, now);
+    kh_node_sockets_answer(node, ports, count);
+}
+
 void kh_node_probe(struct kh_node *node, kh_time now)
 {
     begin_input(node, now);

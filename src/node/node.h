@@ -17,8 +17,10 @@
 #include "rendezvous/rendezvous.h"
 #include "room/room.h"
 
-#define KH_NODE_ADDRS_MAX 12 /* local addresses used as host candidates */
-#define KH_NODE_MAPPED_MAX 2 /* one by PCP or NAT-PMP, one by UPnP */
+#define KH_NODE_ADDRS_MAX 12    /* local addresses used as host candidates */
+#define KH_NODE_MAPPED_MAX 2    /* one by PCP or NAT-PMP, one by UPnP */
+#define KH_NODE_SOCKETS_MAX 272 /* spare ones: 256 for a punch, a few that won one, a few samples  \
+                                 */
 
 struct kh_node;
 
@@ -51,7 +53,9 @@ enum kh_node_event_kind {
     KH_NODE_EVENT_UNREACHABLE, /* the server does not answer; still trying */
     KH_NODE_EVENT_WARNING,     /* code, text */
     KH_NODE_EVENT_ERROR,       /* code, text: cannot go on */
-    KH_NODE_EVENT_LEFT,        /* after leave: all is said, the node may be freed */
+    KH_NODE_EVENT_SOCKETS,     /* socket_count: how many spare ones to open, kh_node_add_sockets */
+    KH_NODE_EVENT_SOCKETS_SPENT, /* ports, socket_count: spare ones to close */
+    KH_NODE_EVENT_LEFT,          /* after leave: all is said, the node may be freed */
 };
 
 /* Pointers in it are valid until the next event is asked for. */
@@ -69,6 +73,8 @@ struct kh_node_event {
     size_t text_len;
     uint64_t time_ms;
     enum kh_room_carrier via;
+    const uint16_t *ports;
+    size_t socket_count;
     const char *code; /* WARNING and ERROR: a word for programs, such as "name-changed-key" */
 };
 
@@ -107,6 +113,9 @@ KH_MUST_USE enum kh_status kh_node_add_mapped(struct kh_node *node, kh_time now,
                                               const struct kh_addr *base,
                                               const struct kh_addr *mapped);
 void kh_node_remove_mapped(struct kh_node *node, kh_time now, const struct kh_addr *mapped);
+/* Answers SOCKETS, once: the ports of so many new UDP sockets for IPv4, bound to all our addresses.
+ * Fewer than asked for, or none, is an answer too. */
+void kh_node_add_sockets(struct kh_node *node, kh_time now, const uint16_t *ports, size_t count);
 /* Joins the room; call after the addresses are added.  What was said before goes with the join. */
 void kh_node_join(struct kh_node *node, kh_time now);
 /* See kh_room_say for the errors.  time_ms is Unix time. */

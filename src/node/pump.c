@@ -133,7 +133,8 @@ static bool step(struct kh_node *node)
     for (size_t i = 0; i < node->neighbour_count; i++)
         if (kh_node_step_neighbour(node, node->neighbours[i]))
             return true;
-    return kh_node_relayed_step(node) || kh_node_step_server(node) || kh_node_step_leave(node);
+    return kh_node_sockets_step(node) || kh_node_relayed_step(node) || kh_node_step_server(node) ||
+           kh_node_step_leave(node);
 }
 
 bool kh_node_next_event(struct kh_node *node, struct kh_node_event *out)

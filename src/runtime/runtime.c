@@ -21,10 +21,12 @@
 #include "runtime/note.h"
 #include "runtime/portmap.h"
 #include "runtime/resolve.h"
+#include "runtime/spares.h"
 #include "runtime/state.h"
 #include "runtime/tcp.h"
 #include "runtime/verify.h"
 
+#define MAIN_SOCKETS_MAX 2       /* one of each family */
 #define PENDING_MAX 64           /* messages kept while the server's name is looked up */
 #define INTERFACES_SETTLE_MS 200 /* one change comes as a burst of news */
 #define RESOLVE_PATIENCE_MS 3000
@@ -45,7 +47,7 @@ struct kh_runtime {
     uv_timer_t resolve_timer;    /* begin, lose patience, or try again */
     uv_timer_t interfaces_timer; /* let a burst of news pass */
     uv_async_t wake;
-    uv_poll_t polls[KH_IO_SOCKETS_MAX];
+    uv_poll_t polls[MAIN_SOCKETS_MAX];
     uv_poll_t interfaces_poll;
     uv_getaddrinfo_t request;
     size_t held; /* handles and requests that libuv still knows */
@@ -55,7 +57,9 @@ struct kh_runtime {
     void (*on_log)(void *context, enum kh_runtime_log_level level, const char *line);
     void *context;
 
-    struct kh_io_udp_set udp;
+    struct kh_io_udp_set udp; /* the main sockets first, then spare ones */
+    size_t main_count;
+    struct kh_runtime_spares spares;
     struct kh_runtime_tcp_set tcp;
     bool server_udp_only;
     int interfaces; /* descriptor; -1: none */
@@ -95,9 +99,12 @@ static void drain(struct kh_runtime *runtime)
 
     while (moved) {
         moved = false;
-        while (
-            kh_node_next_event(runtime->node, &event)) /* what is to be kept, before it is sent */
+        while (kh_node_next_event(runtime->node, &event)) {
+            if (kh_runtime_spares_handle_event(&runtime->spares, &event))
+                continue;
+            /* what is to be kept, before it is sent */
             kh_runtime_note_event(&runtime->note, runtime->node, &event);
+        }
         while (kh_node_next_transmit(runtime->node, &datagram)) {
             if (datagram.to.transport == KH_TCP)
                 kh_runtime_tcp_send(&runtime->tcp, &datagram);
@@ -105,6 +112,8 @@ static void drain(struct kh_runtime *runtime)
                 kh_io_udp_set_send(&runtime->udp, &datagram);
             moved = true;
         }
+        moved =
+            kh_runtime_spares_answer(&runtime->spares, runtime->node, kh_io_clock_now()) || moved;
     }
 }
 
@@ -168,15 +177,16 @@ static void on_timer(uv_timer_t *timer)
     settle(runtime);
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void receive(void *context, size_t socket)
 {
-    struct kh_runtime *runtime = poll->data;
-    size_t socket = (size_t)(poll - runtime->polls);
+    struct kh_runtime *runtime = context;
+    uint16_t port = runtime->udp.sockets[socket].addr.port;
     size_t count = KH_IO_BATCH;
 
-    (void)status;
-    (void)events;
     for (int round = 0; round < RECEIVE_ROUNDS_MAX && count == KH_IO_BATCH; round++) {
+        /* What was received may have let this one go, and another be in its place. */
+        if (socket >= runtime->udp.count || runtime->udp.sockets[socket].addr.port != port)
+            break;
         count = kh_io_udp_set_receive(&runtime->udp, socket);
         for (size_t i = 0; i < count && runtime->node != NULL; i++) {
             struct kh_datagram in;
@@ -189,6 +199,15 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         }
     }
     settle(runtime);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct kh_runtime *runtime = poll->data;
+
+    (void)status;
+    (void)events;
+    receive(runtime, (size_t)(poll - runtime->polls));
 }
 
 static void on_wake(uv_async_t *wake)
@@ -225,14 +244,14 @@ static void on_tcp_lost(void *context, const struct kh_addr *server)
 
 static void release(struct kh_runtime *runtime);
 
-static void on_tcp_opened(void *context)
+static void on_handle_opened(void *context)
 {
     struct kh_runtime *runtime = context;
 
     runtime->held++;
 }
 
-static void on_tcp_closed(void *context)
+static void on_handle_closed(void *context)
 {
     release(context);
 }
@@ -509,12 +528,15 @@ static void hold(struct kh_runtime *runtime, uv_handle_t *handle)
 
 static bool open_sockets(struct kh_runtime *runtime, char *why)
 {
-    int error = kh_io_udp_set_init(&runtime->udp) ? kh_io_udp_set_open_any(&runtime->udp) : ENOMEM;
+    int error = kh_io_udp_set_init_for(&runtime->udp, MAIN_SOCKETS_MAX + KH_NODE_SOCKETS_MAX)
+                    ? kh_io_udp_set_open_any(&runtime->udp)
+                    : ENOMEM;
 
     if (error != 0) {
         (void)snprintf(why, KH_RUNTIME_WHY_SIZE, "cannot open a UDP socket: %s", strerror(error));
         return false;
     }
+    runtime->main_count = runtime->udp.count;
     runtime->interfaces = kh_io_interfaces_watch();
     return true;
 }
@@ -530,7 +552,7 @@ static void open_handles(struct kh_runtime *runtime)
     hold(runtime, (uv_handle_t *)&runtime->resolve_timer);
     hold(runtime, (uv_handle_t *)&runtime->interfaces_timer);
     hold(runtime, (uv_handle_t *)&runtime->wake);
-    for (size_t i = 0; i < runtime->udp.count; i++) {
+    for (size_t i = 0; i < runtime->main_count; i++) {
         uv_poll_init(runtime->loop, &runtime->polls[i], runtime->udp.sockets[i].fd);
         hold(runtime, (uv_handle_t *)&runtime->polls[i]);
         uv_poll_start(&runtime->polls[i], UV_READABLE, on_readable);
@@ -608,8 +630,14 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
                                                        .on_datagram = on_tcp_datagram,
                                                        .on_turn = on_tcp_turn,
                                                        .on_lost = on_tcp_lost,
-                                                       .on_opened = on_tcp_opened,
-                                                       .on_closed = on_tcp_closed};
+                                                       .on_opened = on_handle_opened,
+                                                       .on_closed = on_handle_closed};
+    runtime->spares = (struct kh_runtime_spares){.loop = config->loop,
+                                                 .udp = &runtime->udp,
+                                                 .context = runtime,
+                                                 .on_readable = receive,
+                                                 .on_opened = on_handle_opened,
+                                                 .on_closed = on_handle_closed};
     runtime->interfaces = -1;
     runtime->retry_ms = RESOLVE_RETRY_MS;
     runtime->maps_ports = !config->no_port_mapping;
@@ -636,8 +664,9 @@ void kh_runtime_close(struct kh_runtime *runtime)
     uv_close((uv_handle_t *)&runtime->resolve_timer, on_closed);
     uv_close((uv_handle_t *)&runtime->interfaces_timer, on_closed);
     uv_close((uv_handle_t *)&runtime->wake, on_closed);
-    for (size_t i = 0; i < runtime->udp.count; i++)
+    for (size_t i = 0; i < runtime->main_count; i++)
         uv_close((uv_handle_t *)&runtime->polls[i], on_closed);
+    kh_runtime_spares_close_all(&runtime->spares);
     kh_runtime_tcp_close_all(&runtime->tcp);
     if (runtime->interfaces >= 0)
         uv_close((uv_handle_t *)&runtime->interfaces_poll, on_closed);

@@ -41,6 +41,8 @@ struct member {
     struct kh_room_member_id id;
     struct said said[SIM_SAID_MAX];
     unsigned said_count;
+    size_t sockets_wanted, sockets_open; /* spare ones */
+    uint16_t last_socket;
     struct sim_contact contacts[SIM_MEMBERS_MAX];
     struct consent consents[CONSENTS_MAX];
 };

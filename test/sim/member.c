@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 
+#define SPARE_PORT_MIN 50000
 #define UNIX_START_MS 1700000000000u
 
 kh_time sim_member_now(const struct sim *sim, const struct member *member)
@@ -117,11 +118,33 @@ static void note(struct sim *sim, int member, const struct kh_node_event *event)
         sim_fail(sim, "%s gives up: %s: %.*s", at->name, event->code, (int)event->text_len,
                  event->text);
         return;
+    case KH_NODE_EVENT_SOCKETS:
+        at->sockets_wanted = event->socket_count;
+        return;
+    case KH_NODE_EVENT_SOCKETS_SPENT:
+        at->sockets_open -= event->socket_count;
+        return;
     case KH_NODE_EVENT_LEFT:
         at->is_present = false;
         sim_log(sim, "%s left", at->name);
         return;
     }
+}
+
+/* A host of this network hears at any port, so a socket is a number that was not given before. */
+static void open_sockets(struct sim *sim, struct member *member)
+{
+    uint16_t ports[KH_NODE_SOCKETS_MAX];
+    size_t count = member->sockets_wanted;
+
+    for (size_t i = 0; i < count; i++) {
+        member->last_socket =
+            member->last_socket < SPARE_PORT_MIN ? UINT16_MAX : member->last_socket;
+        ports[i] = member->last_socket--;
+    }
+    member->sockets_wanted = 0;
+    member->sockets_open += count;
+    kh_node_add_sockets(member->node, sim_member_now(sim, member), ports, count);
 }
 
 void sim_member_drain(struct sim *sim, int member)
@@ -142,6 +165,11 @@ void sim_member_drain(struct sim *sim, int member)
         sim_hash_bytes(sim, &datagram.to, sizeof(datagram.to));
         sim_hash_bytes(sim, datagram.data, datagram.len);
         net_send(sim->net, at->host, &datagram);
+    }
+    if (at->sockets_wanted > 0) {
+        open_sockets(sim, at);
+        sim_member_drain(sim, member);
+        return;
     }
     timeout = kh_node_timeout(at->node);
     if (has_left)
