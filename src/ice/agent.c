@@ -142,6 +142,7 @@ static void work(struct kh_ice_agent *agent, kh_time now)
 static void probe(struct kh_ice_agent *agent, kh_time now, bool keep_answers)
 {
     assert(agent->has_remote);
+    agent->tcp_at = kh_time_add(now, KH_ICE_TCP_HOLD);
     kh_ice_pairs_reset(agent, keep_answers);
     agent->nominated = KH_ICE_NOWHERE;
     agent->patience_at = kh_time_add(now, agent->config.patience);
@@ -187,6 +188,15 @@ void kh_ice_agent_restart(struct kh_ice_agent *agent, kh_time now,
     work(agent, now);
 }
 
+/* Only what is TCP has a direction, and at least one. */
+static bool is_tcp_sound(const struct kh_ice_candidate *candidate)
+{
+    const unsigned all = KH_ICE_TCP_ACTIVE | KH_ICE_TCP_PASSIVE | KH_ICE_TCP_SIMULTANEOUS;
+
+    return (candidate->addr.transport == KH_TCP) == (candidate->tcp != 0) &&
+           candidate->addr.transport <= KH_TCP && (candidate->tcp & ~all) == 0;
+}
+
 enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh_time now,
                                       const struct kh_ice_candidate *candidate)
 {
@@ -194,12 +204,14 @@ enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh_time now,
                                  .kind = candidate->kind,
                                  .addr = candidate->addr,
                                  .base = candidate->base,
+                                 .tcp = candidate->tcp,
                                  .priority = kh_ice_priority(candidate->kind, &candidate->addr)};
     uint8_t at;
 
     assert_drained(agent);
     if (!kh_ice_addr_is_usable(&entry.addr) || !kh_ice_addr_is_usable(&entry.base) ||
-        entry.addr.family != entry.base.family)
+        entry.addr.family != entry.base.family || entry.addr.transport != entry.base.transport ||
+        !is_tcp_sound(candidate))
         return KH_ERR_FORMAT;
     at = kh_ice_local_find(agent, &entry.addr, &entry.base);
     if (at != KH_ICE_NOWHERE) {
@@ -212,10 +224,17 @@ enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh_time now,
     if (at == KH_ICE_NOWHERE)
         return KH_ERR_FULL;
     for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
-        if (agent->remotes[i].is_used)
+        if (agent->remotes[i].is_used && kh_ice_can_open(&agent->locals[at], &agent->remotes[i]))
             (void)kh_ice_pair_add(agent, at, i);
     work(agent, now);
     return KH_OK;
+}
+
+static void told_again(const struct kh_ice_agent *agent, struct kh_ice_entry *known,
+                       const struct kh_ice_entry *entry)
+{
+    known->generation = agent->generation;
+    known->tcp = entry->tcp;
 }
 
 enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
@@ -224,12 +243,13 @@ enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
     struct kh_ice_entry entry = {.is_used = true,
                                  .kind = candidate->kind,
                                  .addr = kh_ice_unscoped(&candidate->addr),
+                                 .tcp = candidate->tcp,
                                  .priority = kh_ice_priority(candidate->kind, &candidate->addr),
                                  .generation = agent->generation};
     uint8_t at;
 
     assert_drained(agent);
-    if (!kh_ice_addr_is_usable(&entry.addr))
+    if (!kh_ice_addr_is_usable(&entry.addr) || !is_tcp_sound(candidate))
         return KH_ERR_FORMAT;
     at = kh_ice_remote_find(agent, &entry.addr);
     if (at == KH_ICE_NOWHERE)
@@ -237,11 +257,12 @@ enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
     else if (agent->remotes[at].kind == KH_ICE_PEER_REFLEXIVE)
         agent->remotes[at] = entry; /* RFC 8838 11.4: now we know what it is */
     else
-        agent->remotes[at].generation = agent->generation;
+        told_again(agent, &agent->remotes[at], &entry);
     if (at == KH_ICE_NOWHERE)
         return KH_ERR_FULL;
     for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
-        if (agent->locals[i].is_used && agent->locals[i].kind != KH_ICE_PEER_REFLEXIVE)
+        if (agent->locals[i].is_used && agent->locals[i].kind != KH_ICE_PEER_REFLEXIVE &&
+            kh_ice_can_open(&agent->locals[i], &agent->remotes[at]))
             (void)kh_ice_pair_add(agent, i, at);
     work(agent, now);
     return KH_OK;
@@ -284,6 +305,51 @@ bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,
     if (is_ours)
         work(agent, now);
     return is_ours;
+}
+
+/* RFC 6544 7.1 has the check fail.  Ours tries again: SYNs must cross to open both NATs, and one
+ * that came first is often refused.  Chance keeps two such sides out of step. */
+static void open_again(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pair *pair)
+{
+    kh_duration rto = pair->check.rto;
+
+    if (!pair->check.is_waiting || pair->check.is_lost)
+        return;
+    pair->check.is_lost = true;
+    pair->check.next_at = kh_time_add(now, rto / 2 + kh_rng_below(&agent->rng, rto));
+}
+
+/* The end of a connection says at once what silence says after seconds. */
+static void lose(struct kh_ice_agent *agent, kh_time now, uint8_t index)
+{
+    struct kh_ice_pair *pair = &agent->pairs[index];
+    bool can_open = kh_ice_can_open(&agent->locals[pair->local], &agent->remotes[pair->remote]);
+    bool was_selected = agent->selected == index;
+
+    if (can_open && !pair->is_valid) {
+        open_again(agent, now, pair);
+        return;
+    }
+    if (was_selected)
+        agent->selected = KH_ICE_NOWHERE;
+    if (can_open)
+        kh_ice_pair_fail(agent, now, index);
+    else
+        kh_ice_pair_remove(agent, index);
+    if (was_selected && !kh_ice_replace_selected(agent, now))
+        probe(agent, now, true);
+}
+
+void kh_ice_agent_handle_lost(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *local,
+                              const struct kh_addr *remote)
+{
+    uint8_t index = kh_ice_pair_find(agent, local, kh_ice_remote_find(agent, remote));
+
+    assert_drained(agent);
+    assert(local->transport != KH_UDP);
+    if (index != KH_ICE_NOWHERE)
+        lose(agent, now, index);
+    work(agent, now);
 }
 
 void kh_ice_agent_handle_timeout(struct kh_ice_agent *agent, kh_time now)

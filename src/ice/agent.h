@@ -39,6 +39,11 @@
 #define KH_ICE_WARM_MAX 2
 #define KH_ICE_WARM_PERIOD KH_SECONDS(13) /* sent along with a consent check: 15 s on average */
 
+/* RFC 6544 6.2 leaves the order to priorities; ours starts no connection in the time in which UDP
+ * usually answers. */
+#define KH_ICE_TCP_HOLD KH_MILLISECONDS(500)
+#define KH_ICE_TCP_WAIT KH_SECONDS(10) /* for an answer: SYNs after 0, 1, 3 and 7 s (RFC 6298) */
+
 /* A better path that once worked is tried again after this, doubling: networks come back. */
 #define KH_ICE_REVIVAL KH_SECONDS(20)
 #define KH_ICE_REVIVALS_MAX 6 /* so many times at most: to about ten minutes */
@@ -56,6 +61,7 @@ struct kh_ice_entry {
     enum kh_ice_kind kind;
     struct kh_addr addr;
     struct kh_addr base;
+    unsigned tcp; /* of enum kh_ice_tcp */
     uint32_t priority;
     uint32_t generation; /* remote: of the credentials it was last told with */
 };
@@ -66,6 +72,7 @@ struct kh_ice_check {
     bool is_waiting;   /* for an answer */
     bool is_consent;   /* RFC 7675 5.1: never retransmitted, the next one has a new id */
     bool is_triggered; /* pursued to its end whatever else is found meanwhile */
+    bool is_lost;      /* its TCP connection is gone; next_at is when to open another */
     bool is_controlling;
     uint8_t id[KH_STUN_ID_LEN];
     uint64_t tie_breaker;
@@ -128,6 +135,7 @@ struct kh_ice_agent {
     kh_time pace_at;       /* when the checks sent so far would all have been due at one per Ta */
     kh_time learned_until; /* see KH_ICE_LEARN_PERIOD */
     kh_time patience_at;
+    kh_time tcp_at;     /* no ordinary check opens a TCP connection before */
     kh_time consent_at; /* of the next consent check on the selected pair */
     kh_time deadline;
 
@@ -149,6 +157,8 @@ uint32_t kh_ice_priority(enum kh_ice_kind kind, const struct kh_addr *addr);
 struct kh_addr kh_ice_unscoped(const struct kh_addr *addr);
 bool kh_ice_addr_is_usable(const struct kh_addr *addr);
 bool kh_ice_can_pair(const struct kh_ice_entry *local, const struct kh_ice_entry *remote);
+/* False if only the peer can open the TCP connection between them (RFC 6544 6.2). */
+bool kh_ice_can_open(const struct kh_ice_entry *local, const struct kh_ice_entry *remote);
 /* The local candidate to check from for datagrams that came to `base`; NOWHERE if none. */
 uint8_t kh_ice_local_find_base(const struct kh_ice_agent *agent, const struct kh_addr *base);
 uint8_t kh_ice_local_find(const struct kh_ice_agent *agent, const struct kh_addr *addr,
@@ -165,7 +175,9 @@ struct kh_ice_path kh_ice_pair_path(const struct kh_ice_agent *agent,
                                     const struct kh_ice_pair *pair);
 uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,
                          uint8_t remote);
-/* Makes or finds the pair of both; NOWHERE if they do not fit or the table holds better ones. */
+bool kh_ice_pair_is_tcp(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
+/* Makes or finds the pair of both; NOWHERE if they do not fit or the table holds better ones.  That
+ * of a TCP candidate we cannot connect to exists only as long as a connection of the peer's. */
 uint8_t kh_ice_pair_add(struct kh_ice_agent *agent, uint8_t local, uint8_t remote);
 void kh_ice_pair_remove(struct kh_ice_agent *agent, uint8_t index);
 void kh_ice_pair_fail(struct kh_ice_agent *agent, kh_time now, uint8_t index);
@@ -178,7 +190,7 @@ void kh_ice_pairs_stop(struct kh_ice_agent *agent); /* no answer is welcome any 
 /* RFC 8445 7.2.5.3.3: what is alike in kind and place is likely to succeed too. */
 void kh_ice_pairs_thaw(struct kh_ice_agent *agent, const struct kh_ice_pair *like);
 /* The one an ordinary check should go to next (RFC 8445 6.1.4.2); NOWHERE if none. */
-uint8_t kh_ice_pair_next(const struct kh_ice_agent *agent);
+uint8_t kh_ice_pair_next(const struct kh_ice_agent *agent, bool with_tcp);
 bool kh_ice_pairs_are_pending(const struct kh_ice_agent *agent);
 
 /* ---- check.c ---- */

@@ -41,12 +41,14 @@ static uint8_t local_seen_as(struct kh_ice_agent *agent, const struct kh_ice_pai
     return kh_ice_local_store(agent, &entry); /* not paired: its checks would leave from the base */
 }
 
-static void measure(struct kh_ice_pair *pair, const struct kh_ice_check *check, kh_time now)
+/* is_plain: the check did not wait for a connection to be made. */
+static void measure(struct kh_ice_pair *pair, const struct kh_ice_check *check, kh_time now,
+                    bool is_plain)
 {
     if (check->attempts > 1 && pair->rtt_is_sure)
         return; /* Karn: we cannot know which transmission this answers */
     pair->rtt = kh_time_since(now, check->sent_at);
-    pair->rtt_is_sure = check->attempts == 1;
+    pair->rtt_is_sure = check->attempts == 1 && is_plain;
 }
 
 /* Ends what this answer ends: its check, and one that was sent only to learn the same.  A check
@@ -120,7 +122,7 @@ static void handle_authentic(struct kh_ice_agent *agent, kh_time now, uint8_t in
     struct kh_ice_check check = is_current ? pair->check : pair->older;
     struct kh_addr to = kh_ice_pair_to(agent, pair);
     struct kh_addr from = kh_ice_pair_from(agent, pair);
-    struct kh_addr mapped;
+    struct kh_addr mapped = {0};
     unsigned code = 0;
 
     if (message->class == KH_STUN_SUCCESS
@@ -129,6 +131,7 @@ static void handle_authentic(struct kh_ice_agent *agent, kh_time now, uint8_t in
         agent->stats.dropped_malformed++;
         return;
     }
+    mapped.transport = datagram->from.transport; /* STUN does not say (RFC 8489 14.2) */
     agent->stats.responses_received++;
     /* RFC 8445 7.2.5.2.1: an answer must come back the way the check went.  RFC 8489 6.3.3: one
      * with attributes we would have to understand is a failure too. */
@@ -140,7 +143,7 @@ static void handle_authentic(struct kh_ice_agent *agent, kh_time now, uint8_t in
     } else if (message->class == KH_STUN_ERROR) {
         handle_error(agent, now, index, &check, code);
     } else {
-        measure(pair, &check, now);
+        measure(pair, &check, now, pair->is_valid || !kh_ice_pair_is_tcp(agent, pair));
         settle_checks(pair, is_current);
         succeed(agent, now, index, &check, &mapped);
     }

@@ -52,16 +52,24 @@ static uint32_t preference_of_identity(const struct kh_addr *addr)
     return (hash ^ (hash >> 16)) & 0x1fff;
 }
 
+/* RFC 6544 4.2: what is TCP is below the same by UDP.  Ours is below all direct UDP, and above what
+ * is relayed.  Its direction preferences are left out: each of ours has all directions. */
 uint32_t kh_ice_priority(enum kh_ice_kind kind, const struct kh_addr *addr)
 {
-    static const uint32_t type_preference[] = {
+    static const uint32_t by_udp[] = {
         [KH_ICE_HOST] = 126,   [KH_ICE_PEER_REFLEXIVE] = 110,   /* RFC 8445 5.1.2.2 */
         [KH_ICE_MAPPED] = 105, [KH_ICE_SERVER_REFLEXIVE] = 100, /* a mapping filters nothing */
         [KH_ICE_RELAYED] = 0,
     };
+    static const uint32_t by_tcp[] = {
+        [KH_ICE_HOST] = 90,   [KH_ICE_PEER_REFLEXIVE] = 80,
+        [KH_ICE_MAPPED] = 75, [KH_ICE_SERVER_REFLEXIVE] = 70,
+        [KH_ICE_RELAYED] = 0,
+    };
+    const uint32_t *type_preference = addr->transport == KH_UDP ? by_udp : by_tcp;
     uint32_t local_preference = preference_of_place(addr) << 13 | preference_of_identity(addr);
 
-    assert((size_t)kind < sizeof type_preference / sizeof type_preference[0]);
+    assert((size_t)kind < sizeof by_udp / sizeof by_udp[0]);
     return type_preference[kind] << 24 | local_preference << 8 | (256 - 1); /* component 1 */
 }
 
@@ -97,6 +105,15 @@ bool kh_ice_can_pair(const struct kh_ice_entry *local, const struct kh_ice_entry
     return from->family == to->family && from->transport == to->transport &&
            is_ipv6_link_local(from) == is_ipv6_link_local(to) &&
            (kh_addr_reach(from) == KH_REACH_LOOPBACK) == (kh_addr_reach(to) == KH_REACH_LOOPBACK);
+}
+
+bool kh_ice_can_open(const struct kh_ice_entry *local, const struct kh_ice_entry *remote)
+{
+    assert(local->is_used && remote->is_used);
+    if (local->base.transport == KH_UDP)
+        return true;
+    return ((local->tcp & KH_ICE_TCP_ACTIVE) != 0 && (remote->tcp & KH_ICE_TCP_PASSIVE) != 0) ||
+           (local->tcp & remote->tcp & KH_ICE_TCP_SIMULTANEOUS) != 0;
 }
 
 uint8_t kh_ice_local_find_base(const struct kh_ice_agent *agent, const struct kh_addr *base)

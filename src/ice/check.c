@@ -64,6 +64,10 @@ static void transmit(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pair
         agent->stats.checks_retransmitted++;
     check->sent_at = now;
     check->next_at = kh_time_add(now, check->rto);
+    /* RFC 6544 7.1, RFC 8489 6.2.2: TCP repeats it by itself, and we wait once, for long. */
+    if (kh_ice_pair_is_tcp(agent, pair) && !check->is_consent)
+        check->next_at = kh_time_add(now, KH_ICE_TCP_WAIT);
+    check->is_lost = false;
 }
 
 static bool has_room(const struct kh_ice_agent *agent)
@@ -160,7 +164,8 @@ static void retransmit(struct kh_ice_agent *agent, kh_time now, uint8_t index)
         pair->state = KH_ICE_PAIR_WAITING;
         return;
     }
-    if (check->attempts >= KH_ICE_ATTEMPTS_MAX) {
+    if (check->attempts >= KH_ICE_ATTEMPTS_MAX ||
+        (kh_ice_pair_is_tcp(agent, pair) && !check->is_lost)) {
         kh_ice_pair_fail(agent, now, index);
         return;
     }
@@ -220,8 +225,13 @@ void kh_ice_check_work(struct kh_ice_agent *agent, kh_time now)
            (next = next_triggered(agent)) != KH_ICE_NOWHERE)
         start(agent, now, next);
     while (has_room(agent) && pace_from(agent, KH_ICE_BURST_ORDINARY) <= now &&
-           (next = kh_ice_pair_next(agent)) != KH_ICE_NOWHERE)
+           (next = kh_ice_pair_next(agent, agent->tcp_at <= now)) != KH_ICE_NOWHERE)
         start(agent, now, next);
+}
+
+static kh_time later(kh_time a, kh_time b)
+{
+    return a > b ? a : b;
 }
 
 kh_time kh_ice_check_timeout(const struct kh_ice_agent *agent)
@@ -240,7 +250,9 @@ kh_time kh_ice_check_timeout(const struct kh_ice_agent *agent)
     }
     if (next_triggered(agent) != KH_ICE_NOWHERE)
         at = kh_time_min(at, pace_from(agent, KH_ICE_BURST_TRIGGERED));
-    if (kh_ice_pair_next(agent) != KH_ICE_NOWHERE)
+    if (kh_ice_pair_next(agent, false) != KH_ICE_NOWHERE)
         at = kh_time_min(at, pace_from(agent, KH_ICE_BURST_ORDINARY));
+    else if (kh_ice_pair_next(agent, true) != KH_ICE_NOWHERE)
+        at = kh_time_min(at, later(agent->tcp_at, pace_from(agent, KH_ICE_BURST_ORDINARY)));
     return at;
 }

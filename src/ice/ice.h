@@ -4,7 +4,7 @@
  *
  * The agent does no I/O, reads no clock, allocates nothing after _new.  Its owner
  *
- *   1. gives it ONE input:  handle_datagram, handle_timeout, add_*, set_*, restart
+ *   1. gives it ONE input:  handle_datagram, handle_lost, handle_timeout, add_*, set_*, restart
  *   2. drains its outputs:  next_transmit until false, next_event until false
  *   3. asks when to return: timeout
  *
@@ -47,10 +47,21 @@ enum kh_ice_kind {
     KH_ICE_MAPPED, /* by PCP, NAT-PMP or UPnP: preferred like a host candidate's NAT twin */
 };
 
+/* What can be done at a TCP candidate (RFC 6544 4.5 has one of them each); several at once: ours
+ * listen at the very port they connect from.  0 for UDP. */
+enum kh_ice_tcp {
+    KH_ICE_TCP_ACTIVE = 1,       /* connects to passive ones */
+    KH_ICE_TCP_PASSIVE = 2,      /* takes connections */
+    KH_ICE_TCP_SIMULTANEOUS = 4, /* both sides connect at once */
+};
+
+/* A TCP connection is named by its two addresses, whose transport is KH_TCP: what we send from a
+ * base to an address opens one if there is none, and what comes along it came from there. */
 struct kh_ice_candidate {
     enum kh_ice_kind kind;
     struct kh_addr addr; /* what the peer sends to */
     struct kh_addr base; /* what we send from; equals addr for host and relayed; unused if remote */
+    unsigned tcp;        /* of enum kh_ice_tcp */
 };
 
 /* ice-chars only (RFC 8839 5.4); 4..32 and 22..64 characters, zero-terminated. */
@@ -125,7 +136,8 @@ void kh_ice_agent_restart(struct kh_ice_agent *agent, kh_time now,
 
 /* Duplicates are KH_OK and change nothing; KH_ERR_FULL past KH_ICE_CANDIDATES_MAX, once nothing
  * that was only overheard or told before a restart can make room; KH_ERR_FORMAT for an address that
- * can be nobody's: without port, unspecified, multicast, or of another family than its base. */
+ * can be nobody's: without port, unspecified, multicast, or of another family than its base; and
+ * for TCP with which nothing can be done. */
 KH_MUST_USE enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh_time now,
                                                   const struct kh_ice_candidate *candidate);
 KH_MUST_USE enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
@@ -138,6 +150,10 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
  * True says nothing about its validity, only that no one else should see it. */
 bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,
                                   const struct kh_datagram *datagram);
+
+/* The TCP connection of these two addresses ended, or could not be made. */
+void kh_ice_agent_handle_lost(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *local,
+                              const struct kh_addr *remote);
 
 /* Harmless when early: only what is due at `now` happens. */
 void kh_ice_agent_handle_timeout(struct kh_ice_agent *agent, kh_time now);

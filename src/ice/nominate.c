@@ -10,12 +10,18 @@
 
 #include <assert.h>
 
-/* How kinds alone rank two pairs. */
-static int rank_of(const struct kh_ice_path *path)
+/* What no speed makes up for: a relay costs others, and is never the shorter way for long; TCP
+ * waits for what was lost, and so does all behind it. */
+static int class_of(const struct kh_ice_path *path)
 {
     if (path->local_kind == KH_ICE_RELAYED || path->remote_kind == KH_ICE_RELAYED)
         return 0;
-    return path->local_kind == KH_ICE_HOST && path->remote_kind == KH_ICE_HOST ? 2 : 1;
+    return path->local.transport == KH_UDP ? 2 : 1;
+}
+
+static bool is_near(const struct kh_ice_path *path)
+{
+    return path->local_kind == KH_ICE_HOST && path->remote_kind == KH_ICE_HOST;
 }
 
 static bool is_notably_faster(const struct kh_ice_pair *a, const struct kh_ice_pair *b)
@@ -29,14 +35,13 @@ static bool is_clearly_better(const struct kh_ice_agent *agent, const struct kh_
 {
     struct kh_ice_path path_a = kh_ice_pair_path(agent, a);
     struct kh_ice_path path_b = kh_ice_pair_path(agent, b);
-    int rank_a = rank_of(&path_a);
-    int rank_b = rank_of(&path_b);
 
-    if ((rank_a == 0) != (rank_b == 0))
-        return rank_a > rank_b; /* a relay costs others, and is never the shorter way for long */
+    if (class_of(&path_a) != class_of(&path_b))
+        return class_of(&path_a) > class_of(&path_b);
     if (is_notably_faster(a, b))
         return true;
-    return rank_a > rank_b && !is_notably_faster(b, a);
+    return class_of(&path_a) > 0 && is_near(&path_a) && !is_near(&path_b) &&
+           !is_notably_faster(b, a);
 }
 
 bool kh_ice_is_suspect(const struct kh_ice_agent *agent)

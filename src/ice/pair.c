@@ -39,6 +39,12 @@ struct kh_ice_path kh_ice_pair_path(const struct kh_ice_agent *agent,
     };
 }
 
+bool kh_ice_pair_is_tcp(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair)
+{
+    assert(pair->is_used);
+    return agent->locals[pair->local].base.transport != KH_UDP;
+}
+
 uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,
                          uint8_t remote)
 {
@@ -70,8 +76,8 @@ void kh_ice_pairs_prioritise(struct kh_ice_agent *agent)
             agent->pairs[i].priority = priority_of(agent, &agent->pairs[i]);
 }
 
-/* RFC 8445 5.1.1.3 and 6.1.2.6: same kinds, same base address, same remote address; ports differ.
- */
+/* RFC 8445 5.1.1.3 and 6.1.2.6: same kinds, same base address, same remote address and transport;
+ * ports differ. */
 static bool share_foundation(const struct kh_ice_agent *agent, const struct kh_ice_pair *a,
                              const struct kh_ice_pair *b)
 {
@@ -81,6 +87,7 @@ static bool share_foundation(const struct kh_ice_agent *agent, const struct kh_i
     const struct kh_ice_entry *remote_b = &agent->remotes[b->remote];
 
     return local_a->kind == local_b->kind && remote_a->kind == remote_b->kind &&
+           local_a->base.transport == local_b->base.transport &&
            kh_addr_ip_equal(&local_a->base, &local_b->base) &&
            kh_addr_ip_equal(&remote_a->addr, &remote_b->addr);
 }
@@ -256,7 +263,8 @@ static bool may_thaw(const struct kh_ice_agent *agent, const struct kh_ice_pair 
     return true;
 }
 
-static uint8_t best_in(const struct kh_ice_agent *agent, enum kh_ice_pair_state state)
+static uint8_t best_in(const struct kh_ice_agent *agent, enum kh_ice_pair_state state,
+                       bool with_tcp)
 {
     uint8_t best = KH_ICE_NOWHERE;
 
@@ -266,16 +274,16 @@ static uint8_t best_in(const struct kh_ice_agent *agent, enum kh_ice_pair_state 
         if (!pair->is_used || pair->state != state ||
             (best != KH_ICE_NOWHERE && pair->priority <= agent->pairs[best].priority))
             continue;
-        if (kh_ice_is_wanted(agent, pair) &&
+        if (kh_ice_is_wanted(agent, pair) && (with_tcp || !kh_ice_pair_is_tcp(agent, pair)) &&
             (state == KH_ICE_PAIR_WAITING || may_thaw(agent, pair)))
             best = i;
     }
     return best;
 }
 
-uint8_t kh_ice_pair_next(const struct kh_ice_agent *agent)
+uint8_t kh_ice_pair_next(const struct kh_ice_agent *agent, bool with_tcp)
 {
-    uint8_t next = best_in(agent, KH_ICE_PAIR_WAITING);
+    uint8_t next = best_in(agent, KH_ICE_PAIR_WAITING, with_tcp);
 
-    return next != KH_ICE_NOWHERE ? next : best_in(agent, KH_ICE_PAIR_FROZEN);
+    return next != KH_ICE_NOWHERE ? next : best_in(agent, KH_ICE_PAIR_FROZEN, with_tcp);
 }

@@ -134,6 +134,7 @@ static uint8_t learn_remote(struct kh_ice_agent *agent, kh_time now, const struc
     struct kh_ice_entry entry = {.is_used = true,
                                  .kind = KH_ICE_PEER_REFLEXIVE,
                                  .addr = kh_ice_unscoped(from),
+                                 .tcp = from->transport == KH_UDP ? 0u : KH_ICE_TCP_ACTIVE,
                                  .priority = priority,
                                  .generation = agent->generation};
     uint8_t found = kh_ice_remote_find(agent, from);
@@ -155,6 +156,12 @@ static void check_back(struct kh_ice_agent *agent, kh_time now, uint8_t index)
         return;
     if (pair->is_valid && pair->check.is_waiting && !agent->is_restarting)
         return; /* one that keeps or nominates it is under way and is repeated if lost */
+    if (pair->state == KH_ICE_PAIR_IN_PROGRESS && kh_ice_pair_is_tcp(agent, pair) &&
+        pair->check.is_waiting && !pair->check.is_lost) {
+        /* RFC 6544 7.2: ours goes along the connection this one came by, which loses nothing. */
+        pair->check.is_triggered = true;
+        return;
+    }
     if (pair->state == KH_ICE_PAIR_IN_PROGRESS &&
         kh_time_since(now, pair->check.sent_at) < agent->config.pacing) {
         /* Ours left so lately that it passes too: both sides' checks met on the way.  Should it be
@@ -168,7 +175,7 @@ static void check_back(struct kh_ice_agent *agent, kh_time now, uint8_t index)
         return;
     /* One triggered check is enough, and is repeated if lost.  A new one for each check of the peer
      * would be answered by a check each, and on a long way nobody would wait for any answer. */
-    if (pair->state == KH_ICE_PAIR_IN_PROGRESS && pair->check.is_triggered)
+    if (pair->state == KH_ICE_PAIR_IN_PROGRESS && pair->check.is_triggered && !pair->check.is_lost)
         return;
     kh_ice_pair_cancel(pair);
     pair->state = KH_ICE_PAIR_WAITING;

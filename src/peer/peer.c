@@ -394,6 +394,13 @@ bool kh_peer_handle_datagram(struct kh_peer *peer, kh_time now, const struct kh_
     return true;
 }
 
+void kh_peer_handle_lost(struct kh_peer *peer, kh_time now, const struct kh_addr *local,
+                         const struct kh_addr *remote)
+{
+    begin_input(peer, now);
+    kh_ice_agent_handle_lost(peer->agent, now, local, remote);
+}
+
 void kh_peer_handle_timeout(struct kh_peer *peer, kh_time now)
 {
     begin_input(peer, now);

@@ -70,6 +70,9 @@ void kh_peer_close(struct kh_peer *peer, kh_time now);
 
 /* False if it is neither STUN for our agent nor DTLS from one of our valid pairs. */
 bool kh_peer_handle_datagram(struct kh_peer *peer, kh_time now, const struct kh_datagram *datagram);
+/* The TCP connection of these two addresses ended, or could not be made. */
+void kh_peer_handle_lost(struct kh_peer *peer, kh_time now, const struct kh_addr *local,
+                         const struct kh_addr *remote);
 void kh_peer_handle_timeout(struct kh_peer *peer, kh_time now);
 bool kh_peer_next_transmit(struct kh_peer *peer, struct kh_datagram *out);
 bool kh_peer_next_event(struct kh_peer *peer, struct kh_peer_event *out);

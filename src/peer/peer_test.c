@@ -238,7 +238,8 @@ static void introduce(struct pair *pair, struct side *side, const struct side *o
     kh_time now = pair->cable.now;
 
     for (size_t i = 0; i < addrs; i++) {
-        struct kh_ice_candidate local = {KH_ICE_HOST, side->addrs[i], side->addrs[i]};
+        struct kh_ice_candidate local = {
+            .kind = KH_ICE_HOST, .addr = side->addrs[i], .base = side->addrs[i]};
         struct kh_ice_candidate remote = {.kind = KH_ICE_HOST, .addr = other->addrs[i]};
 
         assert_int_equal(kh_peer_add_local(side->peer, now, &local), KH_OK);

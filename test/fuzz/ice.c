@@ -49,6 +49,7 @@ static struct kh_addr an_addr(struct run *run)
     uint8_t byte = kh_read_u8(&run->input);
     uint8_t ip[16] = {0x20, 0x01, 0x0d, 0xb8};
     uint16_t port = (uint16_t)(4000 + (byte & 1));
+    struct kh_addr addr;
 
     switch (byte >> 5) {
     case 0:
@@ -64,6 +65,10 @@ static struct kh_addr an_addr(struct run *run)
         return kh_addr_from_ip(KH_FAMILY_IPV6, ip, port);
     case 4:
         return (struct kh_addr){0};
+    case 6:
+        addr = kh_addr_ipv4(198, 51, 100, byte >> 1 & 15, port);
+        addr.transport = KH_TCP;
+        return addr;
     default:
         return kh_addr_ipv4(198, 51, 100, byte >> 1 & 15, port);
     }
@@ -115,8 +120,12 @@ static void pass_time(struct run *run)
 
 static void change_candidates(struct run *run, uint8_t what)
 {
-    struct kh_ice_candidate candidate = {.kind = (enum kh_ice_kind)(kh_read_u8(&run->input) % 5),
+    uint8_t kind = kh_read_u8(&run->input);
+    struct kh_ice_candidate candidate = {.kind = (enum kh_ice_kind)(kind % 5),
                                          .addr = an_addr(run)};
+
+    if (candidate.addr.transport == KH_TCP)
+        candidate.tcp = 1 + kind / 5u % 7;
 
     if (what == 0) {
         kh_ice_agent_remove_local(run->agent, run->now, &candidate.addr);
@@ -247,6 +256,17 @@ static void stray(struct run *run)
     give(run, &datagram);
 }
 
+/* One of the addresses is TCP, or there could be no connection. */
+static void lose(struct run *run)
+{
+    const struct sent *sent = &run->sent[kh_read_u8(&run->input) % SENT_MAX];
+    struct kh_addr local = sent->from.transport == KH_TCP ? sent->from : an_addr(run);
+    struct kh_addr remote = sent->from.transport == KH_TCP ? sent->to : an_addr(run);
+
+    if (local.transport == KH_TCP)
+        kh_ice_agent_handle_lost(run->agent, run->now, &local, &remote);
+}
+
 static void step(struct run *run)
 {
     uint8_t what = kh_read_u8(&run->input) % 16;
@@ -261,9 +281,11 @@ static void step(struct run *run)
         answer(run);
     else if (what == 12)
         stray(run);
+    else if (what == 13)
+        lose(run);
     else
         pass_time(run);
-    if (what < 13)
+    if (what < 14)
         drain(run);
 }
 
