@@ -309,7 +309,7 @@ static int run(struct kh_chat *chat)
                                              .link = chat->link,
                                              .name = options->name,
                                              .state_dir = options->state_dir,
-                                             .direct_only = options->direct_only,
+                                             .paths = options->paths,
                                              .server_udp_only = options->server_udp_only,
                                              .no_port_mapping = options->no_port_mapping,
                                              .wake = on_wake,

@@ -46,7 +46,7 @@ static void options_have_defaults(void **state)
     assert_string_equal(options.name, "alice");
     assert_int_equal(options.linger_ms, 30000);
     assert_int_equal(options.view, KH_OPTIONS_SCREEN);
-    assert_false(options.direct_only);
+    assert_int_equal(options.paths, KH_RUNTIME_PATHS_ALL);
     assert_false(options.no_port_mapping);
     assert_int_equal(options.log_level, KH_RUNTIME_LOG_WARN);
 }
@@ -60,9 +60,11 @@ static void options_are_read(void **state)
     assert_true(parse(ARG("x"), ARG("--ice=direct"),
                       ARG("--name=  B\xc3\xb6"
                           "b ")));
-    assert_true(options.direct_only);
+    assert_int_equal(options.paths, KH_RUNTIME_PATHS_DIRECT);
     assert_string_equal(options.name, "B\xc3\xb6"
                                       "b");
+    assert_true(parse(ARG("x"), ARG("--ice"), ARG("relay")));
+    assert_int_equal(options.paths, KH_RUNTIME_PATHS_RELAY);
     assert_false(options.server_udp_only);
     assert_true(parse(ARG("--server-udp-only"), ARG("x"), NULL));
     assert_true(options.server_udp_only);
@@ -90,8 +92,7 @@ static void wrong_options_get_a_sentence(void **state)
         const char *argument;
         const char *sentence;
     } table[] = {
-        {"--ice=relay", "--ice relay is not possible in this version: give all or direct"},
-        {"--ice=none", "--ice is all or direct, not \"none\""},
+        {"--ice=none", "--ice is all, direct or relay, not \"none\""},
         {"--linger=-1", "--linger is a number of seconds, not \"-1\""},
         {"--linger=nan", "--linger is a number of seconds, not \"nan\""},
         {"--linger=5s", "--linger is a number of seconds, not \"5s\""},

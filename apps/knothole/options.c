@@ -26,7 +26,9 @@ const char kh_options_help[] =
     "  --json               one JSON object a line on stdout\n"
     "  --state DIR          keep identity and known names here\n"
     "                       (default: $XDG_STATE_HOME/knothole or ~/.local/state/knothole)\n"
-    "  --ice all|direct     which paths may be used; direct: never through a relay (default: all)\n"
+    "  --ice all|direct|relay\n"
+    "                       which paths may be used (default: all); direct: through no relay;\n"
+    "                       relay: never without, so that no member learns an address of yours\n"
     "  --no-port-mapping    do not ask the router for a port (PCP, NAT-PMP, UPnP)\n"
     "  --linger SECONDS     at the end of input, wait this long for the first member to appear\n"
     "                       (default: 30)\n"
@@ -97,13 +99,15 @@ static bool set_name(struct kh_options *out, const char *text)
 
 static bool set_ice(struct kh_options *out, const char *text, char *why)
 {
-    if (strcmp(text, "relay") == 0)
-        return fail(why,
-                    "--ice relay is not possible in this version: give all or direct");
-    if (strcmp(text, "all") != 0 && strcmp(text, "direct") != 0)
-        return fail(why, "--ice is all or direct, not \"%.80s\"", text);
-    out->direct_only = text[0] == 'd';
-    return true;
+    static const char *const names[] = {"all", "direct", "relay"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], text) == 0) {
+            out->paths = (enum kh_runtime_paths)i;
+            return true;
+        }
+    }
+    return fail(why, "--ice is all, direct or relay, not \"%.80s\"", text);
 }
 
 static bool set_linger(struct kh_options *out, const char *text, char *why)

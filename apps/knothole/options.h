@@ -15,7 +15,7 @@ struct kh_options {
     char name[KH_RUNTIME_NAME_MAX + 1];
     enum kh_options_view view; /* SCREEN: nothing was asked for */
     const char *state_dir;     /* NULL: the default */
-    bool direct_only;
+    enum kh_runtime_paths paths;
     bool server_udp_only;
     bool no_port_mapping;
     uint64_t linger_ms;

@@ -51,15 +51,22 @@ enum kh_runtime_log_level {
     KH_RUNTIME_LOG_DEBUG,
 };
 
+enum kh_runtime_paths {
+    KH_RUNTIME_PATHS_ALL,
+    KH_RUNTIME_PATHS_DIRECT, /* never through a relay, ours or another member's */
+    /* Through the server's relay only: nobody but the server learns an address of ours. */
+    KH_RUNTIME_PATHS_RELAY,
+};
+
 /* Borrowed for kh_runtime_open only, except the loop and the context. */
 struct kh_runtime_config {
     struct uv_loop_s *loop;
     const char *link;
     const char *name;      /* what others see; 1 .. KH_RUNTIME_NAME_MAX bytes */
     const char *state_dir; /* NULL: $XDG_STATE_HOME/knothole or ~/.local/state/knothole */
-    bool direct_only;      /* never through a relay */
+    enum kh_runtime_paths paths;
     bool server_udp_only;  /* no TCP to the server where UDP gets no answer */
-    bool no_port_mapping;  /* do not ask the router for a port (PCP, NAT-PMP, UPnP) */
+    bool no_port_mapping;  /* do not ask the router for a port; _PATHS_RELAY never does */
 
     /* Events wait: take them all.  Called from the loop; every call, close too, is allowed in it.
      */

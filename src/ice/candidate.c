@@ -94,6 +94,14 @@ static bool is_ipv6_link_local(const struct kh_addr *addr)
     return addr->family == KH_FAMILY_IPV6 && kh_addr_reach(addr) == KH_REACH_LINK_LOCAL;
 }
 
+/* A relay on the internet reaches nobody's private network, and is not to hear what addresses it
+ * has. */
+static bool is_out_of_relay(const struct kh_ice_entry *local, const struct kh_addr *to)
+{
+    return local->kind == KH_ICE_RELAYED && kh_addr_reach(&local->base) == KH_REACH_GLOBAL &&
+           kh_addr_reach(to) != KH_REACH_GLOBAL;
+}
+
 bool kh_ice_can_pair(const struct kh_ice_entry *local, const struct kh_ice_entry *remote)
 {
     const struct kh_addr *from = &local->base;
@@ -103,7 +111,7 @@ bool kh_ice_can_pair(const struct kh_ice_entry *local, const struct kh_ice_entry
     /* RFC 8445 6.1.2.2: one family; IPv6 link-local only with its like.  Loopback reaches nothing
      * but loopback, so other pairs with it would only cost time. */
     return from->family == to->family && from->transport == to->transport &&
-           is_ipv6_link_local(from) == is_ipv6_link_local(to) &&
+           is_ipv6_link_local(from) == is_ipv6_link_local(to) && !is_out_of_relay(local, to) &&
            (kh_addr_reach(from) == KH_REACH_LOOPBACK) == (kh_addr_reach(to) == KH_REACH_LOOPBACK);
 }
 

@@ -194,6 +194,20 @@ static void full_tables_refuse_and_keep_what_they_have(void **state)
     wire_fini(&wire);
 }
 
+static void a_relay_is_not_asked_for_private_addresses(void **state)
+{
+    (void)state;
+    arrange_alone();
+    must_add(true, KH_ICE_RELAYED, "192.0.2.1:50000", "192.0.2.1:50000");
+    must_add(false, KH_ICE_HOST, "10.0.0.7:4000", "10.0.0.7:4000");
+    assert_int_equal(count_pairs(), 0);
+    must_add(false, KH_ICE_HOST, "198.51.100.7:4000", "198.51.100.7:4000");
+    assert_int_equal(count_pairs(), 1);
+    must_add(true, KH_ICE_RELAYED, "10.0.0.1:50000", "10.0.0.1:50000"); /* a lab's */
+    assert_int_equal(count_pairs(), 3);
+    wire_fini(&wire);
+}
+
 /* A pair of a better kind takes the place of the least one (RFC 8445 6.1.2.5). */
 static void a_full_checklist_gives_up_its_least_pair(void **state)
 {
@@ -418,6 +432,7 @@ int main(void)
         cmocka_unit_test(duplicates_change_nothing),
         cmocka_unit_test(addresses_nobody_can_reach_are_refused),
         cmocka_unit_test(full_tables_refuse_and_keep_what_they_have),
+        cmocka_unit_test(a_relay_is_not_asked_for_private_addresses),
         cmocka_unit_test(a_full_checklist_gives_up_its_least_pair),
         cmocka_unit_test(old_remote_candidates_make_room_after_a_restart),
         cmocka_unit_test(remote_candidates_told_again_are_of_now),

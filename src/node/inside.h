@@ -59,6 +59,8 @@ struct kh_node_relayed {
     struct kh_addr addr4; /* what we hold there now; none: nothing */
     struct kh_addr addr6;
     bool changed; /* and our candidates do not know yet */
+    bool warning_due; /* that there is none, if nothing else is allowed: said once */
+    bool has_warned;
     bool timeout_due;
     bool probe_due;
     bool release_due;
@@ -75,6 +77,7 @@ struct kh_node_neighbour {
     bool gone;             /* to be forgotten in the next step */
     bool blocked;          /* its channel is full */
     bool warned;           /* of its certificate */
+    bool warned_apart;     /* that what it allows and what we allow leaves no path */
     struct kh_peer *peer;  /* NULL before the first step, and until rebuild_at after a failure */
     kh_time rebuild_at;
     kh_duration rebuild_backoff;

@@ -28,6 +28,8 @@ static bool is_usable(const struct kh_node *node, const struct kh_addr *addr)
 
 static bool is_host(const struct kh_node *node, const struct kh_addr *addr)
 {
+    if (node->paths == KH_NODE_PATHS_RELAY)
+        return false; /* whatever we have, it is nobody's business */
     for (size_t i = 0; i < node->addr_count; i++)
         if (kh_addr_equal(&node->addrs[i], addr))
             return is_usable(node, addr);
@@ -140,7 +142,7 @@ bool kh_node_update_locals(struct kh_node *node)
         struct kh_ice_candidate host = {
             .kind = KH_ICE_HOST, .addr = node->addrs[i], .base = node->addrs[i]};
 
-        if (is_usable(node, &node->addrs[i]) && want(node, &host))
+        if (is_host(node, &node->addrs[i]) && want(node, &host))
             changed = true;
     }
     want_reflexive(node, &node->mapped, &node->mapped_base);

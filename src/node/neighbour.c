@@ -71,12 +71,37 @@ void kh_node_drop_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
     kh_node_mail_clear(&neighbour->mail);
 }
 
+/* One of us talks through relays only, the other through none. */
+static bool are_apart(const struct kh_node *node, const struct kh_node_neighbour *neighbour)
+{
+    uint32_t abilities = neighbour->card.abilities;
+
+    return (node->paths == KH_NODE_PATHS_RELAY && (abilities & KH_ROOM_ABILITY_DIRECT_ONLY)) ||
+           (node->paths == KH_NODE_PATHS_DIRECT && (abilities & KH_ROOM_ABILITY_RELAY_ONLY));
+}
+
+static void warn_apart(struct kh_node *node, struct kh_node_neighbour *neighbour)
+{
+    struct kh_node_slot *slot;
+
+    if (neighbour->warned_apart || !are_apart(node, neighbour))
+        return;
+    neighbour->warned_apart = true;
+    slot = kh_node_emit(node, KH_NODE_EVENT_WARNING, neighbour);
+    slot->event.code = "no-path";
+    snprintf(slot->text, sizeof slot->text,
+             "%s allows %s and we do not: words between us go through the server, sealed",
+             neighbour->card.name,
+             node->paths == KH_NODE_PATHS_RELAY ? "direct paths only" : "relays only");
+}
+
 /* Says who is here, and if the name was someone else's so far. */
-static void introduce(struct kh_node *node, const struct kh_node_neighbour *neighbour)
+static void introduce(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     struct kh_node_slot *slot;
 
     kh_node_emit(node, KH_NODE_EVENT_MEMBER, neighbour);
+    warn_apart(node, neighbour);
     if (!kh_node_pin_name(node, neighbour->card.name, neighbour->card.identity))
         return;
     slot = kh_node_emit(node, KH_NODE_EVENT_WARNING, neighbour);

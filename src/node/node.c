@@ -40,7 +40,10 @@ static enum kh_status make_room(struct kh_node *node, const struct kh_node_confi
 static enum kh_status make_rendezvous(struct kh_node *node, const struct kh_node_config *config)
 {
     struct kh_rendezvous_client_config rendezvous = {
-        .server_count = config->server_count, .ticket = config->ticket, .log = config->log};
+        .server_count = config->server_count,
+        .ticket = config->ticket,
+        .hidden = config->paths == KH_NODE_PATHS_RELAY,
+        .log = config->log};
     enum kh_status status;
 
     memcpy(rendezvous.servers, config->servers, sizeof rendezvous.servers);
@@ -315,7 +318,7 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
             node->dropped_stray++;
         return true;
     }
-    if (offer_to_peers(node, datagram))
+    if (node->paths != KH_NODE_PATHS_RELAY && offer_to_peers(node, datagram))
         return true;
     node->dropped_stray++;
     return false;

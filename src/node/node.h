@@ -26,7 +26,8 @@ struct kh_node;
 
 enum kh_node_paths {
     KH_NODE_PATHS_ALL,
-    KH_NODE_PATHS_DIRECT, /* never through a relay */
+    KH_NODE_PATHS_DIRECT, /* never through a relay, ours or the other side's */
+    KH_NODE_PATHS_RELAY,  /* through ours only: nobody but the server is told an address of us */
 };
 
 struct kh_node_config {

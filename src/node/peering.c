@@ -121,22 +121,31 @@ static bool create(struct kh_node *node, struct kh_node_neighbour *neighbour)
     return true;
 }
 
+/* Should the neighbour's peer have this candidate? */
+static bool is_for(const struct kh_node_local *local, const struct kh_node_neighbour *neighbour)
+{
+    bool no_relay = neighbour->card.abilities & KH_ROOM_ABILITY_DIRECT_ONLY;
+
+    return local->in_use && !(no_relay && local->candidate.kind == KH_ICE_RELAYED);
+}
+
 static bool give_local(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     for (size_t i = 0; i < LOCALS_MAX; i++) {
         const struct kh_node_local *local = &node->locals[i];
         uint32_t bit = 1u << i;
+        bool wanted = is_for(local, neighbour);
 
-        if (local->in_use == ((neighbour->given.locals & bit) != 0))
+        if (wanted == ((neighbour->given.locals & bit) != 0))
             continue;
         neighbour->given.locals ^= bit;
         kh_node_stash_peer(node, neighbour->peer);
         /* Full past its limit: the first ones were the best we had.  A reflexive one that was
          * replaced may stay: it is only a name for the same base. */
-        if (!local->in_use &&
+        if (!wanted &&
             (local->candidate.kind == KH_ICE_HOST || local->candidate.kind == KH_ICE_RELAYED))
             kh_peer_remove_local(neighbour->peer, node->now, &local->candidate.base);
-        else if (local->in_use &&
+        else if (wanted &&
                  kh_peer_add_local(neighbour->peer, node->now, &local->candidate) != KH_OK)
             kh_log_line(&node->log, KH_LOG_DEBUG, "node candidate refused");
         return true;

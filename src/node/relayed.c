@@ -13,6 +13,7 @@
 #include "node/inside.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define RETRY_FIRST KH_SECONDS(5)
@@ -70,6 +71,8 @@ static void handle_event(struct kh_node *node, const struct kh_turn_event *event
     case KH_TURN_EVENT_FAILED:
         if (event->code == FAMILY_UNSUPPORTED)
             relayed->families = KH_TURN_IPV6;
+        else
+            relayed->warning_due = true;
         retry_later(node);
         break;
     case KH_TURN_EVENT_MISMATCH:
@@ -96,6 +99,17 @@ static void take_outputs(struct kh_node *node)
 }
 
 /* ---- what it is told ---- */
+
+static void warn(struct kh_node *node)
+{
+    struct kh_node_slot *slot = kh_node_emit(node, KH_NODE_EVENT_WARNING, NULL);
+
+    node->relayed.has_warned = true;
+    slot->event.code = "no-relay";
+    snprintf(slot->text, sizeof slot->text,
+             "the server gives us no relay, and no other path is allowed: words go through the "
+             "server itself, sealed");
+}
 
 static void abandon(struct kh_node *node, bool with_goodbye)
 {
@@ -146,8 +160,10 @@ static void ask(struct kh_node *node)
     const char *realm;
 
     relayed->ask_at = KH_NEVER;
-    if (!kh_rendezvous_client_relay(node->rendezvous, &credentials, &realm))
+    if (!kh_rendezvous_client_relay(node->rendezvous, &credentials, &realm)) {
+        relayed->warning_due = true;
         return; /* it is asked for again after the next join */
+    }
     request.username = (struct kh_span){credentials.username, strlen(credentials.username)};
     request.password = (struct kh_span){credentials.password, strlen(credentials.password)};
     if (kh_turn_client_allocate(relayed->turn, node->now, &request) != KH_OK)
@@ -167,7 +183,11 @@ bool kh_node_relayed_step(struct kh_node *node)
 
     if (relayed->turn == NULL)
         return false;
-    if (relayed->changed) {
+    if (relayed->warning_due) {
+        relayed->warning_due = false;
+        if (node->paths == KH_NODE_PATHS_RELAY && !relayed->has_warned)
+            warn(node);
+    } else if (relayed->changed) {
         relayed->changed = false;
         node->card_due = kh_node_update_locals(node) || node->card_due;
     } else if (relayed->timeout_due) {
@@ -190,11 +210,23 @@ bool kh_node_relayed_step(struct kh_node *node)
     return true;
 }
 
+/* Is it an address at the relay, held or lost?  A peer may not know yet that it was lost. */
+static bool is_relayed(const struct kh_node *node, const struct kh_addr *addr)
+{
+    if (node->paths == KH_NODE_PATHS_RELAY)
+        return true; /* nothing may leave any other way */
+    for (size_t i = 0; i < LOCALS_MAX; i++)
+        if (node->locals[i].candidate.kind == KH_ICE_RELAYED &&
+            kh_addr_equal(&node->locals[i].candidate.base, addr))
+            return true;
+    return false;
+}
+
 bool kh_node_relayed_send(struct kh_node *node, const struct kh_datagram *datagram)
 {
     const struct kh_node_relayed *relayed = &node->relayed;
 
-    if (relayed->turn == NULL || !kh_turn_client_is_relayed(relayed->turn, &datagram->from))
+    if (relayed->turn == NULL || !is_relayed(node, &datagram->from))
         return false;
     kh_turn_client_send(relayed->turn, node->now, datagram);
     take_outputs(node);
@@ -228,7 +260,7 @@ kh_time kh_node_relayed_timeout(const struct kh_node *node)
 
     if (relayed->turn == NULL)
         return KH_NEVER;
-    if (relayed->changed)
+    if (relayed->changed || relayed->warning_due)
         return node->now; /* noted while datagrams were fetched */
     timeout = kh_turn_client_timeout(relayed->turn);
     if (node->life == LIFE_STAYING && is_idle(relayed))

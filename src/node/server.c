@@ -15,6 +15,12 @@ size_t kh_node_write_card(struct kh_node *node, uint8_t out[static KH_ROOM_CARD_
     struct kh_room_card card = {.revision = ++node->revision, .nat = node->nat};
     size_t len;
 
+    if (node->paths == KH_NODE_PATHS_DIRECT)
+        card.abilities = KH_ROOM_ABILITY_DIRECT_ONLY;
+    if (node->paths == KH_NODE_PATHS_RELAY) {
+        card.abilities = KH_ROOM_ABILITY_RELAY_ONLY;
+        card.nat = (struct kh_nat_class){0}; /* nobody's business either */
+    }
     kh_channel_certificate_fingerprint(node->certificate, card.fingerprint);
     memcpy(card.ufrag, node->credentials.ufrag, sizeof node->credentials.ufrag);
     memcpy(card.password, node->credentials.password, sizeof node->credentials.password);
@@ -66,7 +72,8 @@ static void handle_joined(struct kh_node *node, const struct kh_rendezvous_clien
     slot->event.mapped = event->mapped;
     slot->event.ticket = event->ticket;
     handle_mapped(node, event);
-    kh_node_reflexive_aim(node, &event->server);
+    if (node->paths != KH_NODE_PATHS_RELAY)
+        kh_node_reflexive_aim(node, &event->server);
     kh_node_relayed_met(node, event);
 }
 
@@ -132,7 +139,11 @@ static void handle_refused(struct kh_node *node, unsigned code)
     struct kh_node_slot *slot = kh_node_emit(node, KH_NODE_EVENT_ERROR, NULL);
 
     slot->event.code = "refused";
-    snprintf(slot->text, sizeof slot->text, "the server does not let us in (%u)", code);
+    if (code == KH_RENDEZVOUS_ERROR_UNKNOWN_ATTRIBUTE && node->paths == KH_NODE_PATHS_RELAY)
+        snprintf(slot->text, sizeof slot->text,
+                 "this server cannot keep our address from the others (%u)", code);
+    else
+        snprintf(slot->text, sizeof slot->text, "the server does not let us in (%u)", code);
 }
 
 static void handle_signal(struct kh_node *node, const struct kh_rendezvous_client_event *event)

@@ -16,6 +16,7 @@ struct join {
     const uint8_t *public_key;
     struct kh_span card;
     struct kh_span early; /* len 0: none */
+    bool hidden;
 };
 
 /* Names a stay: the member together with the key it joined with.  A member that comes back brings a
@@ -88,7 +89,7 @@ static bool parse_join(const struct kh_stun_message *message, struct join *out)
 {
     struct kh_stun_attribute attribute;
 
-    *out = (struct join){0};
+    *out = (struct join){.hidden = kh_stun_find(message, KH_STUN_HIDDEN, &attribute)};
     if (kh_stun_find(message, KH_STUN_EARLY, &attribute) &&
         !kh_rendezvous_find_span(message, KH_STUN_EARLY, KH_RENDEZVOUS_SIGNAL_MAX, &out->early))
         return false;
@@ -163,6 +164,7 @@ static void enter_room(struct kh_rendezvous_registry *registry,
     }
     member->public = request->datagram->from;
     member->local = request->datagram->to;
+    member->hidden = join->hidden;
     member->expires_at = kh_time_add(registry->now, registry->config.lifetime);
     kh_rendezvous_table_reschedule(&registry->table, member);
     registry->stats.joins++;

@@ -17,7 +17,7 @@
 
 /* A join without its card and early signal, with the longest nonce there may be. */
 #define JOIN_FIXED_LEN                                                                             \
-    (KH_STUN_HEADER_LEN + 6 * KH_RENDEZVOUS_ATTRIBUTE_OVERHEAD + KH_RENDEZVOUS_NONCE_MAX +         \
+    (KH_STUN_HEADER_LEN + 7 * KH_RENDEZVOUS_ATTRIBUTE_OVERHEAD + KH_RENDEZVOUS_NONCE_MAX +         \
      KH_RENDEZVOUS_ROOM_LEN + KH_RENDEZVOUS_MEMBER_LEN + KH_KEY_LEN + KH_SIGNATURE_LEN + 8)
 
 static const struct kh_rendezvous_patience patience = {KH_MILLISECONDS(200), KH_SECONDS(5)};
@@ -144,6 +144,8 @@ static struct kh_stun_writer begin_join(const struct kh_rendezvous_client *clien
     kh_stun_add(&writer, KH_STUN_MEMBER, member->bytes, sizeof member->bytes);
     kh_stun_add(&writer, KH_STUN_PUBLIC_KEY, race->public_key, sizeof race->public_key);
     kh_stun_add(&writer, KH_STUN_SEALED, race->card, race->card_len);
+    if (client->config.hidden)
+        kh_stun_add(&writer, KH_STUN_HIDDEN, NULL, 0);
     return writer;
 }
 

@@ -140,6 +140,35 @@ static void signals_reach_one_or_all_but_never_oneself(void **state)
     assert_int_equal(alice->lost_token, 3);
 }
 
+/* Wherever she is and moves to; and what is not told costs no push. */
+static void who_hides_is_told_without_an_address(void **state)
+{
+    struct kh_rendezvous_client_config config = {.hidden = true, .room_seed = sim.room_seed};
+    struct sim_host *bob = sim_add(&sim, NULL);
+    struct sim_host *alice;
+    uint64_t pushes;
+
+    (void)state;
+    config.servers[config.server_count++] = sim.servers[0];
+    alice = sim_add_config(&sim, &config);
+    sim_join(&sim, bob, "b", NULL);
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_true(sim_sees(bob, alice, "a"));
+    assert_true(kh_addr_is_none(&sim_known(bob, alice)->public));
+    assert_true(kh_addr_equal(&sim_known(alice, bob)->public, &bob->addr[0]));
+    pushes = sim_stats(&sim).pushes_sent;
+    alice->addr[0].port++;
+    sim_probe(&sim, alice);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->mapped, 1);
+    assert_int_equal(sim_stats(&sim).pushes_sent, pushes);
+    sim_card(&sim, alice, "a2");
+    sim_run(&sim, KH_SECONDS(1));
+    assert_true(sim_sees(bob, alice, "a2"));
+    assert_true(kh_addr_is_none(&sim_known(bob, alice)->public));
+}
+
 static void leaving_is_told_at_once(void **state)
 {
     struct sim_host *alice = sim_add(&sim, NULL);
@@ -248,6 +277,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(members_are_told_of_another_place_of_the_server, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(who_hides_is_told_without_an_address, set_up, tear_down),
         cmocka_unit_test_setup_teardown(leaving_is_told_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(new_cards_are_pushed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(silent_member_expires, set_up, tear_down),

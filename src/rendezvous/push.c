@@ -131,8 +131,8 @@ static struct kh_rendezvous_change change_of(const struct kh_rendezvous_entry *e
     if (entry->member == NULL)
         return change;
     change.present = true;
-    /* Nobody can send there but we, along its connection. */
-    if (entry->member->public.transport == KH_UDP)
+    /* Nobody can send to TCP but we, along its connection. */
+    if (entry->member->public.transport == KH_UDP && !entry->member->hidden)
         change.public = entry->member->public;
     change.card = (struct kh_span){entry->member->card, entry->member->card_len};
     return change;

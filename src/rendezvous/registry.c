@@ -294,6 +294,8 @@ static void move_member(struct kh_rendezvous_registry *registry,
     if (kh_addr_equal(&member->public, &datagram->from))
         return;
     member->public = datagram->from;
+    if (member->hidden)
+        return; /* not even that it moved is anyone's business */
     kh_rendezvous_table_touch(member);
     kh_rendezvous_push_room(registry, member->room);
 }

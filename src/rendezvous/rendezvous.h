@@ -84,6 +84,8 @@ struct kh_rendezvous_client_config {
     struct kh_secret room_seed; /* of the room's Ed25519 key pair */
     struct kh_rendezvous_member_id member;
     struct kh_rendezvous_ticket ticket;
+    /* Join only a server that tells the others no address of ours; another one refuses with 420. */
+    bool hidden;
     uint8_t seed[32];
     kh_duration refresh;     /* between updates while all is well; 0: 20 s, under NATs' 30 s */
     kh_duration unreachable; /* report UNREACHABLE after this long without an answer; 0: 3 s */

@@ -66,6 +66,7 @@ struct kh_rendezvous_member {
     kh_time expires_at;
     struct kh_rendezvous_push push;
     size_t heap_at;
+    bool hidden;  /* the others are told no address of it */
     bool laggard; /* departures it never heard of are forgotten: it must join again */
 };
 

@@ -74,6 +74,10 @@ struct kh_room_candidate {
     struct kh_addr addr;
 };
 
+/* What a member does not do, so that nobody tries in vain. */
+#define KH_ROOM_ABILITY_DIRECT_ONLY 1u /* it talks through no relay, its own or another's */
+#define KH_ROOM_ABILITY_RELAY_ONLY 2u  /* it tells no address of its own, and answers at none */
+
 /* All a member tells the others about how to reach it and who it is. */
 struct kh_room_card {
     uint32_t revision;            /* grows; an older one never replaces a newer one */
@@ -85,7 +89,7 @@ struct kh_room_card {
     struct kh_room_candidate candidates[KH_ROOM_CANDIDATES_MAX];
     size_t candidate_count;
     struct kh_nat_class nat;
-    uint32_t abilities; /* bits; unknown ones are ignored */
+    uint32_t abilities; /* KH_ROOM_ABILITY_…; unknown bits are ignored */
 };
 
 /* ================================ the machine ================================ */

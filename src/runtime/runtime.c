@@ -581,7 +581,10 @@ static enum kh_runtime_result prepare_node(struct kh_runtime *runtime,
     memcpy(node->secret, link.secret, sizeof node->secret);
     kh_wipe(&link, sizeof link);
     (void)snprintf(node->name, sizeof node->name, "%s", config->name);
-    node->paths = config->direct_only ? KH_NODE_PATHS_DIRECT : KH_NODE_PATHS_ALL;
+    static_assert((int)KH_RUNTIME_PATHS_DIRECT == (int)KH_NODE_PATHS_DIRECT &&
+                      (int)KH_RUNTIME_PATHS_RELAY == (int)KH_NODE_PATHS_RELAY,
+                  "the public words are those of node");
+    node->paths = (enum kh_node_paths)config->paths;
     kh_io_entropy_fill(node->seed, sizeof node->seed);
     if (config->log != NULL)
         node->log = (struct kh_log){.write = write_log,
@@ -640,7 +643,7 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
                                                  .on_closed = on_handle_closed};
     runtime->interfaces = -1;
     runtime->retry_ms = RESOLVE_RETRY_MS;
-    runtime->maps_ports = !config->no_port_mapping;
+    runtime->maps_ports = !config->no_port_mapping && config->paths != KH_RUNTIME_PATHS_RELAY;
     result = prepare_node(runtime, config, why);
     if (result == KH_RUNTIME_OK && !open_sockets(runtime, why))
         result = KH_RUNTIME_NO_SYSTEM;

@@ -100,6 +100,7 @@ static const struct row rows[] = {
     {KH_STUN_EARLY, OWN, ALL, 0, LEN_MAX},
     {KH_STUN_TARGET, OWN, ALL, 16, 16},
     {KH_STUN_BASE_VERSION, OWN, ALL, 8, 8},
+    {KH_STUN_HIDDEN, OWN, Q, 0, 0},
 };
 
 static const struct row *find_row(uint16_t type)

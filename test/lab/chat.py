@@ -91,11 +91,11 @@ class Server(Program):
 class Chat(Program):
     """One `knothole chat --json`."""
 
-    def __init__(self, party, host, name, *words):
+    def __init__(self, party, host, name, *words, options=()):
         self.party, self.host, self.name = party, host, name
         command = [party.lab.program('knothole'), 'chat', party.link, '--name', name, '--json',
                    '--linger', '10', '--log-level', 'info', '--state',
-                   os.path.join(party.directory, name)]
+                   os.path.join(party.directory, name), *options]
         super().__init__(party.lab, host.netns, command)
         self.said = []
         for word in words:
@@ -162,8 +162,8 @@ class Party:
     def __exit__(self, *unused):
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def join(self, host, name, *words):
-        chat = Chat(self, host, name, *words)
+    def join(self, host, name, *words, options=()):
+        chat = Chat(self, host, name, *words, options=options)
         self.chats.append(chat)
         return chat
 

@@ -236,6 +236,17 @@ class Host:
             lines.remove(f'addr add {self.ip}/{box.prefix} dev eth0')
         run('ip', '-n', self.netns, '-batch', '-', text='\n'.join(lines) + '\n')
 
+    def count_strangers(self, known):
+        """From now on counts what this host sends by UDP or TCP to other addresses than `known`."""
+        rules = ('table inet strangers {\nchain out { type filter hook output priority 0; '
+                 f'meta l4proto {{ tcp, udp }} ip daddr != {known} counter; }}\n}}\n')
+        run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
+
+    def strangers(self):
+        listing = run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', 'list', 'table',
+                      'inet', 'strangers')
+        return int(re.search(r'counter packets (\d+)', listing).group(1))
+
     def udp(self, port=0):
         """A UDP socket in this host, although this process lives elsewhere."""
         return self.lab.socket_in(self.netns, self.ip, port)

@@ -117,6 +117,34 @@ def symmetric_pair_through_the_relay():
         return f'{describe(result)}, relayed {took * 1000:.0f} ms'
 
 
+def relay_only():
+    """A path could be direct, but Alice wants nobody to know where she is."""
+    with world() as (lab, party):
+        server = lab.server_addresses[0].rsplit(':', 1)[0]
+        a = lab.add_box('a', 'full-cone', delay=DELAY).add_host('alice')
+        b = lab.add_box('b', 'full-cone', delay=DELAY).add_host('bob')
+        a.count_strangers(server)
+        alice = party.join(a, 'Alice', 'Alice was here first.', options=('--ice', 'relay'))
+        alice.event('joined')
+        bob = party.join(b, 'Bob', 'Bob comes later.')
+        alice.hears('Bob comes later.')
+        bob.hears('Alice was here first.')
+        took = bob.event('path', kind='relayed')['_at'] - bob.started
+        alice.opened()
+        bob.opened()
+        talk(alice, bob, 'Through the relay, hidden', via='channel')
+        for path in bob.events('path'):
+            if path['remote'].rsplit(':', 1)[0] != server:
+                raise Failure(f'Bob talks to {path["remote"]}')
+        party.check_words()
+        party.check_exits()
+        if a.strangers() > 0:
+            raise Failure(f'Alice sent {a.strangers()} packets past the server')
+        if took > RELAYED_WITHIN:
+            raise Failure(f'the relayed path took {took:.2f} s')
+        return f'relayed {took * 1000:.0f} ms, and Bob knows nothing of Alice but the relay'
+
+
 def three_in_three_sites():
     with world() as (lab, party):
         hosts = [lab.add_box(name, kind, delay=DELAY).add_host(f'h{name}') for name, kind in
@@ -195,7 +223,7 @@ def nat_rebinds():
 
 CASES = (port_restricted_pair, full_cone_and_port_restricted, open_and_symmetric,
          one_nat_without_hairpin, double_nat, kernel_masquerade_pair, bare_kernel_masquerade_pair,
-         ipv6_only_pair, symmetric_pair_through_the_relay,
+         ipv6_only_pair, symmetric_pair_through_the_relay, relay_only,
          three_in_three_sites, thirty_percent_loss, server_killed, nat_rebinds)
 
 

@@ -33,6 +33,8 @@ struct member {
     struct kh_secret identity;
     uint8_t public_key[KH_KEY_LEN];
     struct kh_rendezvous_ticket ticket; /* of the last JOINED */
+    enum kh_node_paths paths;
+    unsigned warnings;
     kh_duration clock_ahead;            /* its clock shows this much more than the simulation's */
     struct kh_node *node;               /* owned; NULL: not started or gone */
     bool is_present;                    /* joined and not gone */

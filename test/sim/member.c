@@ -111,6 +111,7 @@ static void note(struct sim *sim, int member, const struct kh_node_event *event)
         sim_log(sim, "%s cannot reach the server", at->name);
         return;
     case KH_NODE_EVENT_WARNING:
+        at->warnings++;
         sim_log(sim, "%s is warned: %s: %.*s", at->name, event->code, (int)event->text_len,
                 event->text);
         return;
@@ -187,7 +188,7 @@ static void start(struct sim *sim, int member)
     struct member *at = &sim->members[member];
     struct kh_node_config config = {.identity = at->identity,
                                     .ticket = at->ticket,
-                                    .paths = KH_NODE_PATHS_ALL,
+                                    .paths = at->paths,
                                     .log = sim_log_sink(sim)};
 
     if (at->node != NULL)

@@ -36,6 +36,11 @@ const struct sim_contact *sim_contact(const struct sim *sim, int member, int oth
     return &sim->members[member].contacts[other];
 }
 
+unsigned sim_warnings(const struct sim *sim, int member)
+{
+    return sim->members[member].warnings;
+}
+
 unsigned sim_said(const struct sim *sim, int member)
 {
     return sim->members[member].said_count;

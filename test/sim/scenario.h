@@ -22,6 +22,24 @@ struct scenario {
 /* The n-th scenario; NULL past the last. */
 const struct scenario *scenario_at(size_t n);
 
+const struct scenario *scenario_of_relays(size_t n); /* relay_scenarios.c */
+
+/* Time from when the second of the two joined. */
+static inline kh_duration since_both(struct sim *sim, int a, int b, kh_time at)
+{
+    kh_time later = sim_joined_at(sim, a) > sim_joined_at(sim, b) ? sim_joined_at(sim, a)
+                                                                  : sim_joined_at(sim, b);
+
+    return at == KH_NEVER ? KH_NEVER : kh_time_since(at, later);
+}
+
+static inline bool talk(struct sim *sim, int a, int b)
+{
+    sim_say(sim, a);
+    sim_say(sim, b);
+    return sim_run_until(sim, sim_all_delivered, KH_SECONDS(5));
+}
+
 /* Any members, any boxes, any troubles, drawn from the seed: nothing is lost, doubled or forged,
  * and all find the best paths there are. */
 bool scenario_random(struct sim *sim);

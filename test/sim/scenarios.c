@@ -11,22 +11,6 @@
 #define DIRECT_WITHIN KH_MILLISECONDS(350)
 #define OPEN_WITHIN KH_MILLISECONDS(700)
 
-/* Time from when the second of the two joined. */
-static kh_duration since_both(struct sim *sim, int a, int b, kh_time at)
-{
-    kh_time later = sim_joined_at(sim, a) > sim_joined_at(sim, b) ? sim_joined_at(sim, a)
-                                                                  : sim_joined_at(sim, b);
-
-    return at == KH_NEVER ? KH_NEVER : kh_time_since(at, later);
-}
-
-static bool talk(struct sim *sim, int a, int b)
-{
-    sim_say(sim, a);
-    sim_say(sim, b);
-    return sim_run_until(sim, sim_all_delivered, KH_SECONDS(5));
-}
-
 /* Alice, then Bob a second later, each at a site of that kind; both must meet in time. */
 static bool meet_at(struct sim *sim, int alice_realm, int bob_realm)
 {
@@ -80,37 +64,6 @@ SCENARIO(open_meets_symmetric)
 SCENARIO(public_host_meets_symmetric)
 {
     return meet_at(sim, NET_INTERNET, sim_add_site(sim, "symmetric-random"));
-}
-
-/* What no hole can be made through; and the relay sees no more of it than datagrams. */
-SCENARIO(symmetric_pair_talks_through_the_relay)
-{
-    int alice, bob;
-
-    sim_add_relay(sim);
-    alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
-    bob = sim_add_member(sim, "bob", sim_add_site(sim, "symmetric-random"));
-    sim_join(sim, alice);
-    CHECK(sim_run(sim, KH_SECONDS(1)));
-    sim_join(sim, bob);
-    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
-    CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->path_at) <= KH_SECONDS(1));
-    CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->path_at) <= KH_SECONDS(1));
-    CHECK(sim_contact(sim, alice, bob)->path.local_kind == KH_ICE_RELAYED ||
-          sim_contact(sim, alice, bob)->path.remote_kind == KH_ICE_RELAYED);
-    CHECK(talk(sim, alice, bob));
-    CHECK(sim_run(sim, KH_SECONDS(900))); /* longer than any permission, channel or allocation */
-    return talk(sim, alice, bob);
-}
-
-SCENARIO(a_direct_path_is_better_than_the_relay)
-{
-    sim_add_relay(sim);
-    CHECK(kinds_meet(sim, "port-restricted", "port-restricted"));
-    CHECK(sim_run(sim, KH_SECONDS(5)));
-    CHECK(sim_contact(sim, 0, 1)->path.local_kind != KH_ICE_RELAYED);
-    CHECK(sim_contact(sim, 0, 1)->path.remote_kind != KH_ICE_RELAYED);
-    return talk(sim, 0, 1);
 }
 
 /* Alice has no UDP; nor has Bob, if both are without. */
@@ -585,8 +538,6 @@ static const struct scenario scenarios[] = {
     NAMED(restricted_cone_meets_symmetric),
     NAMED(open_meets_symmetric),
     NAMED(public_host_meets_symmetric),
-    NAMED(symmetric_pair_talks_through_the_relay),
-    NAMED(a_direct_path_is_better_than_the_relay),
     NAMED(who_has_no_udp_is_relayed),
     NAMED(two_without_udp_are_relayed),
     NAMED(udp_that_comes_back_is_relayed_by_udp),
@@ -621,5 +572,7 @@ static const struct scenario scenarios[] = {
 
 const struct scenario *scenario_at(size_t n)
 {
-    return n < sizeof(scenarios) / sizeof(scenarios[0]) ? &scenarios[n] : NULL;
+    const size_t count = sizeof(scenarios) / sizeof(scenarios[0]);
+
+    return n < count ? &scenarios[n] : scenario_of_relays(n - count);
 }

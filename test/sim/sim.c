@@ -253,6 +253,23 @@ void sim_drop_ipv4(struct sim *sim, int member)
     at->addr_count = 1;
 }
 
+void sim_set_paths(struct sim *sim, int member, enum kh_node_paths paths)
+{
+    assert(sim->members[member].node == NULL);
+    sim->members[member].paths = paths;
+}
+
+struct kh_addr sim_public_addr(const struct sim *sim, int member)
+{
+    const struct member *at = &sim->members[member];
+    const struct nat_config *box;
+
+    if (at->realm == NET_INTERNET)
+        return at->addrs[0];
+    box = nat_config_of(net_nat(sim->net, at->realm));
+    return box->kind == NAT_KIND_TRANSLATOR ? box->external : at->addrs[0];
+}
+
 struct net *sim_net(struct sim *sim)
 {
     return sim->net;

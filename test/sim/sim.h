@@ -55,6 +55,7 @@ int sim_add_inner_site(struct sim *sim, int realm, const char *kind);
 int sim_add_member(struct sim *sim, const char *name, int realm);
 void sim_add_ipv6(struct sim *sim, int member);  /* a second address */
 void sim_drop_ipv4(struct sim *sim, int member); /* then IPv6 is all it has */
+void sim_set_paths(struct sim *sim, int member, enum kh_node_paths paths); /* before it joins */
 struct net *sim_net(struct sim *sim);
 struct dice *sim_dice(struct sim *sim);
 
@@ -98,6 +99,9 @@ bool sim_has_joined(const struct sim *sim, int member);   /* ever */
 bool sim_is_gone(const struct sim *sim, int member);      /* was there, and nothing of it runs */
 kh_time sim_joined_at(const struct sim *sim, int member); /* when sim_join was called */
 const struct sim_contact *sim_contact(const struct sim *sim, int member, int other);
+unsigned sim_warnings(const struct sim *sim, int member); /* that it was given */
+/* The address everyone would know it by: its own, or that of the outermost box before it. */
+struct kh_addr sim_public_addr(const struct sim *sim, int member);
 unsigned sim_said(const struct sim *sim, int member);
 uint64_t sim_hash(const struct sim *sim); /* of all that happened */
 uint64_t sim_steps(const struct sim *sim);

@@ -87,6 +87,23 @@ static bool is_plain_relayed(const struct sim *sim, const struct kh_datagram *da
            memcmp(datagram->data, send_indication, sizeof send_indication) == 0;
 }
 
+/* Who wishes to be reached through its relay only speaks to nobody else, and is known to nobody. */
+static void watch_privacy(struct sim *sim, const struct member *member,
+                          const struct kh_datagram *datagram)
+{
+    if (member->paths == KH_NODE_PATHS_RELAY &&
+        !kh_addr_equal(&datagram->to, &sim->server_addr) &&
+        !kh_addr_equal(&datagram->to, &sim->server_addr6))
+        sim_fail(sim, "%s sends to someone else than the server", member->name);
+    for (int i = 0; i < sim->member_count; i++) {
+        struct kh_addr addr = sim_public_addr(sim, i);
+
+        if (sim->members[i].paths == KH_NODE_PATHS_RELAY && &sim->members[i] != member &&
+            kh_addr_ip_equal(&datagram->to, &addr))
+            sim_fail(sim, "%s knows where %s is", member->name, sim->members[i].name);
+    }
+}
+
 /* Only checks may go where nobody has answered one; only ciphertext may go through the server. */
 void sim_watch_departure(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
 {
@@ -95,6 +112,7 @@ void sim_watch_departure(struct sim *sim, struct member *member, const struct kh
     struct consent *consent;
     char text[KH_ADDR_TEXT_MAX];
 
+    watch_privacy(sim, member, datagram);
     if (to_server && !is_plain_relayed(sim, datagram) &&
         (holds(datagram, "between us") || holds_name(datagram, member->name)))
         sim_fail(sim, "%s lets the server read what it says", member->name);

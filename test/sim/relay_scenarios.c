@@ -1,0 +1,190 @@
+/* sim/relay_scenarios.c - the stories of the relay: who uses it, who must, and who may not.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "sim/scenario.h"
+
+/* What must hold for a relayed path: it is there this soon after the later start, at 20 ms. */
+#define RELAYED_WITHIN KH_SECONDS(1)
+
+struct pair {
+    int alice, bob;
+};
+
+static struct pair add_pair(struct sim *sim, const char *kind_a, const char *kind_b)
+{
+    struct pair pair;
+
+    pair.alice = sim_add_member(sim, "alice", sim_add_site(sim, kind_a));
+    pair.bob = sim_add_member(sim, "bob", sim_add_site(sim, kind_b));
+    return pair;
+}
+
+/* Alice, then Bob a second later. */
+static bool join_both(struct sim *sim, const struct pair *pair)
+{
+    sim_join(sim, pair->alice);
+    if (!sim_run(sim, KH_SECONDS(1)))
+        return false;
+    sim_join(sim, pair->bob);
+    return true;
+}
+
+static bool is_relayed(struct sim *sim, int a, int b)
+{
+    const struct kh_ice_path *path = &sim_contact(sim, a, b)->path;
+
+    return path->local_kind == KH_ICE_RELAYED || path->remote_kind == KH_ICE_RELAYED;
+}
+
+static bool open_by_relay(struct sim *sim, const struct pair *pair)
+{
+    int a = pair->alice, b = pair->bob;
+
+    CHECK(join_both(sim, pair));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, a, b, sim_contact(sim, a, b)->path_at) <= RELAYED_WITHIN);
+    CHECK(since_both(sim, a, b, sim_contact(sim, b, a)->path_at) <= RELAYED_WITHIN);
+    CHECK(is_relayed(sim, a, b) && is_relayed(sim, b, a));
+    return talk(sim, a, b);
+}
+
+/* What no hole can be made through; and the relay sees no more of it than datagrams. */
+SCENARIO(symmetric_pair_talks_through_the_relay)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    CHECK(open_by_relay(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(900))); /* longer than any permission, channel or allocation */
+    return talk(sim, pair.alice, pair.bob);
+}
+
+SCENARIO(a_direct_path_is_better_than_the_relay)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted", "port-restricted");
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(sim_run(sim, KH_SECONDS(5)));
+    CHECK(!is_relayed(sim, pair.alice, pair.bob) && !is_relayed(sim, pair.bob, pair.alice));
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* sim/watch.c sees every datagram: hers go to the server alone, and nobody sends her any. */
+SCENARIO(who_wants_only_relays_is_known_to_nobody)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "full-cone", "port-restricted");
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_RELAY);
+    CHECK(open_by_relay(sim, &pair));
+    CHECK(sim_contact(sim, pair.alice, pair.bob)->path.local_kind == KH_ICE_RELAYED);
+    CHECK(sim_contact(sim, pair.bob, pair.alice)->path.remote_kind == KH_ICE_RELAYED);
+    sim_probe(sim, pair.alice);
+    CHECK(sim_run(sim, KH_SECONDS(700)));
+    CHECK(sim_warnings(sim, pair.alice) == 0 && sim_warnings(sim, pair.bob) == 0);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* Neither where she moved to is told, nor anything by a server that forgot her. */
+SCENARIO(who_wants_only_relays_stays_hidden_through_trouble)
+{
+    int alice, bob;
+
+    sim_add_relay(sim);
+    alice = sim_add_member(sim, "alice", sim_add_site(sim, "port-restricted-random"));
+    bob = sim_add_member(sim, "bob", NET_INTERNET);
+    sim_set_paths(sim, alice, KH_NODE_PATHS_RELAY);
+    CHECK(join_both(sim, &(struct pair){alice, bob}));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    sim_stop_server(sim);
+    CHECK(sim_run(sim, KH_SECONDS(3)));
+    sim_start_server(sim);
+    CHECK(sim_run(sim, KH_SECONDS(120)));
+    sim_say(sim, alice);
+    sim_say(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(60)));
+    return true;
+}
+
+SCENARIO(two_who_want_only_relays_meet_in_the_server)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted", "port-restricted");
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_RELAY);
+    sim_set_paths(sim, pair.bob, KH_NODE_PATHS_RELAY);
+    return open_by_relay(sim, &pair);
+}
+
+SCENARIO(who_wants_a_relay_where_none_is_is_told_once_and_heard)
+{
+    struct pair pair = add_pair(sim, "full-cone", "full-cone");
+
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_RELAY);
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(10)));
+    CHECK(talk(sim, pair.alice, pair.bob));
+    CHECK(sim_run(sim, KH_SECONDS(100)));
+    CHECK(sim_warnings(sim, pair.alice) == 1 && sim_warnings(sim, pair.bob) == 0);
+    CHECK(sim_contact(sim, pair.bob, pair.alice)->path_at == KH_NEVER);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* One who forbids relays has none to offer, and is sent nothing by that of the other. */
+SCENARIO(who_forbids_relays_is_reached_through_none)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_DIRECT);
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(talk(sim, pair.alice, pair.bob));
+    CHECK(sim_contact(sim, pair.alice, pair.bob)->path_at == KH_NEVER ||
+          !is_relayed(sim, pair.alice, pair.bob));
+    CHECK(sim_contact(sim, pair.bob, pair.alice)->path_at == KH_NEVER ||
+          !is_relayed(sim, pair.bob, pair.alice));
+    return true;
+}
+
+SCENARIO(only_relays_and_no_relays_talk_by_signals)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "full-cone", "full-cone");
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_DIRECT);
+    sim_set_paths(sim, pair.bob, KH_NODE_PATHS_RELAY);
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(sim_warnings(sim, pair.alice) == 1 && sim_warnings(sim, pair.bob) == 1);
+    CHECK(sim_contact(sim, pair.alice, pair.bob)->path_at == KH_NEVER);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* clang-format off */
+#define NAMED(name) {#name, name}
+static const struct scenario scenarios[] = {
+    NAMED(symmetric_pair_talks_through_the_relay),
+    NAMED(a_direct_path_is_better_than_the_relay),
+    NAMED(who_wants_only_relays_is_known_to_nobody),
+    NAMED(who_wants_only_relays_stays_hidden_through_trouble),
+    NAMED(two_who_want_only_relays_meet_in_the_server),
+    NAMED(who_wants_a_relay_where_none_is_is_told_once_and_heard),
+    NAMED(who_forbids_relays_is_reached_through_none),
+    NAMED(only_relays_and_no_relays_talk_by_signals),
+};
+/* clang-format on */
+
+const struct scenario *scenario_of_relays(size_t n)
+{
+    return n < sizeof(scenarios) / sizeof(scenarios[0]) ? &scenarios[n] : NULL;
+}
