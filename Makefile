@@ -7,8 +7,11 @@ SCENARIO ?=
 SEED ?=
 SEEDS ?= 1000
 T ?=
+KINDS ?=
+TRIES ?= 3
+JOBS ?= 8
 
-.PHONY: all demo test quick sim fuzz bench tidy format clean
+.PHONY: all demo test quick sim matrix fuzz bench tidy format clean
 
 all: build/build.ninja
 	@ninja -C build --quiet | { grep -v 'no work to do' || true; }
@@ -33,6 +36,12 @@ quick: all tidy
 sim: all
 	@build/test/sim/sim_test $(if $(SCENARIO),--scenario $(SCENARIO)) \
 	  $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+# All kinds of sites: the page in docs/ is written anew.  With KINDS="…": shown only.
+matrix:
+	@tools/install test
+	@$(MAKE) --no-print-directory all
+	@test/lab/lab.py matrix --tries $(TRIES) --jobs $(JOBS) $(or $(KINDS),--page docs/nat-matrix)
 
 fuzz:
 	@tools/install test

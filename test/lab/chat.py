@@ -2,6 +2,7 @@
 """lab/chat.py - runs knotholed and `knothole chat --json` inside a lab, with a stopwatch."""
 
 import collections
+import functools
 import json
 import os
 import re
@@ -16,6 +17,12 @@ from network import run
 
 class Failure(Exception):
     """The programs did not do what the lab expects."""
+
+
+@functools.lru_cache(maxsize=10000)
+def parsed(line):
+    """An event; nobody may change it."""
+    return json.loads(line)
 
 
 class Lines(threading.Thread):
@@ -68,9 +75,9 @@ class Program:
 class Server(Program):
     """One knotholed on the internet."""
 
-    def __init__(self, lab):
-        command = [lab.program('knotholed')]
-        for address in lab.server_addresses:
+    def __init__(self, lab, *options, addresses=None):
+        command = [lab.program('knotholed'), *options]
+        for address in addresses or lab.server_addresses:
             command += ['--listen', address]
         super().__init__(lab, lab.internet.netns, command)
         self.address = self.wait(self.find_address, 'knotholed ready')
@@ -110,7 +117,7 @@ class Chat(Program):
         """All events of that kind so far, each with its time as '_at'."""
         found = []
         for at, line in self.out.lines:
-            event = json.loads(line)
+            event = parsed(line)
             if event['event'] == event_kind and all(event.get(k) == v for k, v in fields.items()):
                 found.append({**event, '_at': at})
         return found
@@ -150,10 +157,10 @@ class Chat(Program):
 class Party:
     """A server, a link and those who chat by it."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, *options, addresses=None, name=None):
         self.lab, self.chats = lab, []
-        self.server = Server(lab)
-        self.link = run(lab.program('knothole'), 'new', self.server.address).strip()
+        self.server = Server(lab, *options, addresses=addresses)
+        self.link = run(lab.program('knothole'), 'new', name or self.server.address).strip()
         self.directory = tempfile.mkdtemp(prefix='knothole-lab-')
 
     def __enter__(self):

@@ -12,7 +12,7 @@ import time
 
 from chat import Failure, need_programs
 from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, Lab, run
-from portmap import GrantingBox
+from router import GrantingBox
 
 DELAY = 20  # ms, one way
 LONGEST = 5.0  # seconds a diagnosis may take
@@ -20,11 +20,7 @@ AT_ONCE = 6  # boxes in one lab
 
 
 def expected_of(lab, kind):
-    if kind in KERNEL_KINDS:
-        # The kernel keeps the port while no other flow has the same tuple.
-        return {'mapping': 'endpoint-independent', 'filtering': 'address-and-port-dependent',
-                'ports': 'preserved'}
-    known = lab.kinds()[kind]
+    known = lab.behaviour(kind)
     expected = {key: known[key] for key in ('mapping', 'filtering', 'ports')}
     # 2 leaves the private source address in place: Linux refuses datagrams from its own address.
     expected['hairpin'] = known['hairpin'] == 1 if known['translates'] else None

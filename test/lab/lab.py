@@ -5,9 +5,11 @@
 import argparse
 import sys
 
+import cell
 import chat
 import demo
 import doctor
+import matrix
 import network
 import selftest
 import smoke
@@ -44,7 +46,12 @@ def command_demo(_options):
 
 def command_run(options):
     need_namespaces()
-    return times.run_once(options)
+    return cell.run_once(options)
+
+
+def command_matrix(options):
+    need_namespaces()
+    return matrix.matrix(options)
 
 
 def command_times(options):
@@ -53,7 +60,7 @@ def command_times(options):
 
 
 def add_run(commands):
-    one = commands.add_parser('run', help='one pair of boxes, once')
+    one = commands.add_parser('run', help='one pair of sites, once')
     one.add_argument('--a', default='port-restricted', metavar='KIND')
     one.add_argument('--b', default='port-restricted', metavar='KIND')
     one.add_argument('--delay', type=float, default=20, help='ms, one way, of each line')
@@ -62,6 +69,16 @@ def add_run(commands):
     one.add_argument('--seed', type=int, default=1)
     one.add_argument('--json', action='store_true')
     one.set_defaults(function=command_run)
+
+
+def add_matrix(commands):
+    one = commands.add_parser('matrix', help='all pairs of sites: which meet, how, and how soon')
+    one.add_argument('kinds', nargs='*', metavar='KIND')
+    one.add_argument('--tries', type=int, default=3)
+    one.add_argument('--jobs', type=int, default=8, help='labs at the same time')
+    one.add_argument('--delay', type=float, default=20, help='ms, one way, of each line')
+    one.add_argument('--page', help='write PAGE.md and PAGE.json')
+    one.set_defaults(function=command_matrix)
 
 
 def parse(arguments):
@@ -79,6 +96,7 @@ def parse(arguments):
     one = commands.add_parser('demo', help='two people behind two NATs talk')
     one.set_defaults(function=command_demo)
     add_run(commands)
+    add_matrix(commands)
     one = commands.add_parser('times', help='a table of how long things take')
     one.add_argument('--tries', type=int, default=5)
     one.add_argument('--delay', type=float, default=20)

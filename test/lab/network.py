@@ -15,16 +15,28 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import types
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 PR_SET_PDEATHSIG = 1
 SERVER_IP = '203.0.113.1'
 SECOND_IP = '203.0.113.2'
 SERVER_IP6 = '2001:db8:ffff::1'
-KERNEL_KINDS = ('masquerade', 'masquerade-bare')
+SERVER_NAME = 'rendezvous.example'
+# What nftables calls them, and how they behave; the words are those of `natbox --kinds`.
+KERNEL_KINDS = {
+    'masquerade': {'rule': 'masquerade', 'mapping': 'endpoint-independent', 'ports': 'preserved'},
+    'masquerade-bare': {'rule': 'masquerade', 'mapping': 'endpoint-independent',
+                        'ports': 'preserved'},
+    'masquerade-random': {'rule': 'masquerade fully-random',
+                          'mapping': 'address-and-port-dependent', 'ports': 'random'},
+}
+for behaviour in KERNEL_KINDS.values():
+    behaviour.update(translates=True, open=False, filtering='address-and-port-dependent', hairpin=0)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -110,14 +122,15 @@ class Realm:
 class Box(Realm):
     """A router with a LAN behind it: our natbox, or the kernel's own NAT and natbox as its line."""
 
-    def __init__(self, lab, name, kind, parent=None, **line):
+    def __init__(self, lab, name, kind, parent=None, ipv6=None, **line):
         super().__init__(lab, name)
         self.name, self.kind, self.line = name, kind, line
+        self.ipv6 = lab.ipv6 if ipv6 is None else ipv6
         self.parent = parent or lab.internet
         self.number = lab.next_number()
         self.parent.uplinks += 1
         self.host_count = 0
-        self.translates = kind in KERNEL_KINDS or lab.kinds()[kind]['translates']
+        self.translates = lab.behaviour(kind)['translates']
         self.set_addresses()
         self.build()
 
@@ -141,7 +154,7 @@ class Box(Realm):
         lan_lines = ['link add br0 type bridge', f'addr add {self.gateway}/{self.prefix} dev br0',
                      'link set br0 up', 'tuntap add dev up0 mode tun', 'link set up0 up',
                      'route add default dev up0']
-        if self.lab.ipv6:
+        if self.ipv6:
             lan_lines += [f'addr add {self.lan6}1/64 dev br0 nodad',
                           'route add ::/0 dev up0']
         if self.kind in KERNEL_KINDS:
@@ -150,7 +163,7 @@ class Box(Realm):
         target = self.external if self.translates else f'{self.network()}/{self.prefix}'
         lines = [f'tuntap add dev {device} mode tun', f'link set {device} up',
                  f'route add {target} dev {device}']
-        if self.lab.ipv6:
+        if self.ipv6:
             lines.append(f'route add {self.lan6}/64 dev {device}')
         self.parent.ip_batch(*lines)
         if self.kind in KERNEL_KINDS:
@@ -167,7 +180,7 @@ class Box(Realm):
         guard = '' if self.kind == 'masquerade-bare' else (
             'chain input { type filter hook input priority 0; iifname "up0" ct state new drop; }')
         rules = ('table ip kh {\nchain post { type nat hook postrouting priority 100; '
-                 f'oifname "up0" masquerade; }}\n{guard}\n}}\n')
+                 f'oifname "up0" {KERNEL_KINDS[self.kind]["rule"]}; }}\n{guard}\n}}\n')
         run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
 
     def start_natbox(self, device):
@@ -190,6 +203,13 @@ class Box(Realm):
         """From now on no UDP passes this router, in either direction and either family."""
         rules = ('table inet no_udp {\nchain forward { type filter hook forward priority 0; '
                  'meta l4proto udp drop; }\n}\n')
+        run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
+
+    def pass_only_tls(self):
+        """From now on nothing passes but TCP to port 443 and what answers it."""
+        rules = ('table inet only_tls {\nchain forward { type filter hook forward priority 0; '
+                 'policy drop; tcp dport 443 accept; tcp sport 443 ct state established accept; '
+                 '}\n}\n')
         run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
 
     def rebind(self):
@@ -228,10 +248,10 @@ class Host:
             f'link set {port} master br0 up']) + '\n')
         lines = ['link set lo up', f'addr add {self.ip}/{box.prefix} dev eth0', 'link set eth0 up',
                  f'route add default via {box.gateway}']
-        if lab.ipv6:
+        if box.ipv6:
             lines += [f'addr add {self.ip6}/64 dev eth0 nodad',
                       f'route add ::/0 via {box.lan6}1']
-        if lab.ipv6 == 'only':
+        if box.ipv6 == 'only':
             lines = [line for line in lines if 'eth0' in line or ' lo ' in line or '::' in line]
             lines.remove(f'addr add {self.ip}/{box.prefix} dev eth0')
         run('ip', '-n', self.netns, '-batch', '-', text='\n'.join(lines) + '\n')
@@ -263,6 +283,8 @@ class Lab:
         self.processes = []
         self.made = []
         self.kinds_known = None
+        self.directories = []
+        self.hosts_file = None
 
     def __enter__(self):
         try:
@@ -299,6 +321,8 @@ class Lab:
                         stream.close()
         for name in self.made:
             remove_namespace(name)
+        for directory in self.directories:
+            shutil.rmtree(directory, ignore_errors=True)
         for number, handler in kept.items():
             signal.signal(number, handler)
 
@@ -320,6 +344,14 @@ class Lab:
                     'means': means}
         return self.kinds_known
 
+    def behaviour(self, kind):
+        if kind in KERNEL_KINDS:
+            return KERNEL_KINDS[kind]
+        if kind not in self.kinds():
+            known = ', '.join([*self.kinds(), *KERNEL_KINDS])
+            raise LabError(f'there is no box called {kind}; there are {known}')
+        return self.kinds()[kind]
+
     def next_number(self):
         self.numbers += 1
         return self.numbers
@@ -331,15 +363,32 @@ class Lab:
         return full
 
     def add_box(self, name, kind, parent=None, **line):
-        if kind not in KERNEL_KINDS and kind not in self.kinds():
-            known = ', '.join([*self.kinds(), *KERNEL_KINDS])
-            raise LabError(f'there is no box called {kind}; there are {known}')
         return Box(self, name, kind, parent, **line)
+
+    def directory(self):
+        """A new folder that goes with the lab."""
+        self.directories.append(tempfile.mkdtemp(prefix='knothole-lab-'))
+        return self.directories[-1]
+
+    def name_the_server(self, addresses):
+        """Programs started from now on find these addresses under SERVER_NAME."""
+        self.hosts_file = os.path.join(self.directory(), 'hosts')
+        with open(self.hosts_file, 'w', encoding='ascii') as file:
+            file.writelines(f'{address} {SERVER_NAME}\n' for address in addresses)
+
+    def prepare_child(self):
+        die_with_parent()
+        if self.hosts_file:
+            # A mount of its own over /etc/hosts; SLAVE: namespaces removed outside go here, too.
+            if (libc.unshare(CLONE_NEWNS) != 0 or
+                    libc.mount(None, b'/', None, MS_REC | MS_SLAVE, None) != 0 or
+                    libc.mount(self.hosts_file.encode(), b'/etc/hosts', None, MS_BIND, None) != 0):
+                raise OSError(ctypes.get_errno(), 'a private /etc/hosts')
 
     def start(self, command, netns=None, **options):
         if netns:
             command = ['nsenter', f'--net=/var/run/netns/{netns}', *command]
-        process = subprocess.Popen(command, preexec_fn=die_with_parent, **options)
+        process = subprocess.Popen(command, preexec_fn=self.prepare_child, **options)
         self.processes.append(process)
         return process
 

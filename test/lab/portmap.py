@@ -12,92 +12,12 @@ import time
 
 import network
 from chat import Failure, Party, meet, need_programs, talk
-from network import Box, Lab, run
+from network import Lab
+from router import GrantingBox
 
 DELAY = 20  # ms, one way, of each site's line
 LIFETIME = 600  # s, of a mapping; the longest it may outlive a killed program
 SKIPPED = 77  # what Meson takes for "not here"
-
-RULES = """table inet kh_upnp {
-    chain forward { type filter hook forward priority 0; iifname "up0" jump granted;
-                    iifname "up0" ct state new drop; }
-    chain prerouting { type nat hook prerouting priority -100; jump inwards; }
-    chain postrouting { type nat hook postrouting priority 90; jump outwards; }
-    chain granted { }
-    chain inwards { }
-    chain outwards { }
-}
-"""
-
-CONFIG = """ext_ifname=up0
-listening_ip=br0
-enable_natpmp={pcp}
-enable_upnp={upnp}
-upnp_table_name=kh_upnp
-upnp_nat_table_name=kh_upnp
-upnp_forward_chain=granted
-upnp_nat_chain=inwards
-upnp_nat_postrouting_chain=outwards
-lease_file={directory}/leases
-secure_mode=yes
-system_uptime=yes
-ipv6_disable=yes
-uuid=00000000-0000-4000-8000-000000000001
-allow 1024-65535 0.0.0.0/0 1024-65535
-deny 0-65535 0.0.0.0/0 0-65535
-"""
-
-
-class GrantingBox(Box):
-    """The kernel's NAT, with a miniupnpd that opens ports in it on request."""
-
-    def __init__(self, lab, name, directory, speaks, **line):
-        super().__init__(lab, name, 'masquerade', **line)
-        self.directory = directory
-        if not speaks:
-            return
-        self.inside('nft', '-f', '-', text=RULES)
-        self.ip_batch('route add 239.0.0.0/8 dev br0')
-        path = os.path.join(directory, 'miniupnpd.conf')
-        with open(path, 'w', encoding='ascii') as file:
-            file.write(CONFIG.format(directory=directory, pcp='yes' if 'pcp' in speaks else 'no',
-                                     upnp='yes' if 'upnp' in speaks else 'no'))
-        with open(os.path.join(directory, 'miniupnpd.log'), 'w', encoding='ascii') as log:
-            self.daemon = lab.start(['miniupnpd', '-d', '-f', path, '-P',
-                                     os.path.join(directory, 'miniupnpd.pid')],
-                                    self.netns, stdout=log, stderr=log)
-        time.sleep(1)
-        if self.daemon.poll() is not None:
-            raise network.LabError(f'miniupnpd ends: {self.log()}')
-
-    def set_addresses(self):
-        super().set_addresses()
-        # miniupnpd grants nothing where the outside looks private or like documentation.
-        self.external = f'11.0.0.{self.number}'
-
-    def inside(self, *command, text=None):
-        return run('nsenter', f'--net=/var/run/netns/{self.netns}', *command, text=text)
-
-    def log(self):
-        with open(os.path.join(self.directory, 'miniupnpd.log'), encoding='utf-8') as file:
-            return file.read()[-800:]
-
-    def mappings(self):
-        rules = self.inside('nft', 'list', 'chain', 'inet', 'kh_upnp', 'inwards')
-        return [line.strip() for line in rules.splitlines() if 'dnat' in line]
-
-    def leases(self):
-        """When each mapping ends, as seconds from now."""
-        with open(os.path.join(self.directory, 'leases'), encoding='utf-8') as file:
-            return [int(line.split(':')[4]) - time.time() for line in file if line.strip()]
-
-    def wait_for_mappings(self, count, timeout=5.0):
-        until = time.monotonic() + timeout
-        while len(self.mappings()) != count:
-            if time.monotonic() > until:
-                raise Failure(f'{len(self.mappings())} mappings, not {count}: {self.log()}')
-            time.sleep(0.05)
-
 
 class World:
     """Alice behind a box that grants ports by these protocols, Bob behind a symmetric NAT."""

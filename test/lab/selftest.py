@@ -8,13 +8,14 @@ import socket
 import struct
 import time
 
-from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, Lab
+import sites
+from chat import Failure
+from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, SERVER_IP6, Lab
 
 QUIET = 0.06  # seconds without a datagram that mean none comes; the line's delay is 2 ms
-
-
-class Failure(Exception):
-    """A box is not what it says."""
+# Of sites, where it is not the port filter.
+FILTERS = {'open': 'endpoint-independent', 'full-cone': 'endpoint-independent',
+           'restricted-cone': 'address-dependent', 'address-dependent': 'address-dependent'}
 
 
 def check(condition, text):
@@ -125,9 +126,7 @@ def check_tcp(lab, host):
 
 def check_kind(name, seed):
     with Lab(seed=seed) as lab:
-        kind = lab.kinds().get(name) or {
-            'translates': True, 'open': False, 'mapping': 'endpoint-independent',
-            'filtering': 'address-and-port-dependent', 'ports': 'preserved', 'hairpin': 0}
+        kind = lab.behaviour(name)
         box = lab.add_box('box', name, delay=1)
         alice, carol = box.add_host('alice'), box.add_host('carol')
         outside = Outside(lab)
@@ -203,6 +202,69 @@ def check_nesting():
         return 'double NAT: the outer address is seen'
 
 
+def check_reach(lab, host, port):
+    """Does a TCP connection from this host to that port of the server come about?"""
+    listener = lab.socket_in(lab.internet.netns, SERVER_IP, port, socket.SOCK_STREAM)
+    listener.listen()
+    client = lab.socket_in(host.netns, host.ip, 0, socket.SOCK_STREAM)
+    client.settimeout(0.3)
+    try:
+        client.connect((SERVER_IP, port))
+        return True
+    except OSError:
+        return False
+    finally:
+        client.close()
+        listener.close()
+
+
+def check_blocked(lab, host, ports_open):
+    inside, server = host.udp(), lab.socket_in(lab.internet.netns, SERVER_IP, 3478)
+    inside.sendto(b'who am I', (SERVER_IP, 3478))
+    check(receive(server, QUIET)[0] is None, 'UDP passes')
+    found = {port: check_reach(lab, host, port) for port in (443, 3478)}
+    check(found == ports_open, f'TCP to these ports passes: {found}')
+
+
+def check_ipv6(lab, host):
+    server = lab.socket_in(lab.internet.netns, SERVER_IP6, 3478)
+    other = lab.socket_in(lab.internet.netns, SERVER_IP6, 3479)
+    inside = lab.socket_in(host.netns, host.ip6)
+    inside.sendto(b'who am I', server.getsockname()[:2])
+    data, source = receive(server)
+    check(data == b'who am I' and source[0] == host.ip6, f'IPv6 arrives as {source}')
+    other.sendto(b'stranger', source[:2])
+    check(receive(inside, QUIET)[0] is None, 'a stranger comes in by IPv6')
+    server.sendto(b'answer', source[:2])
+    check(receive(inside)[0] == b'answer', 'an answer does not come in by IPv6')
+
+
+def check_granting(host):
+    host.box.wait_for_mappings(0)
+    check(host.box.daemon.poll() is None, 'miniupnpd is gone')
+
+
+def check_site(name, seed):
+    """The matrix's sites, which are made of boxes."""
+    kind = sites.KINDS[name]
+    with Lab(seed=seed) as lab:
+        host = kind.build(lab, 'alice', {'delay': 1})
+        if not kind.udp:
+            return check_blocked(lab, host, {443: True, 3478: kind.tcp})
+        if kind.ipv6:
+            check_ipv6(lab, host)
+        if name == 'port-mapping':
+            check_granting(host)
+        outside = Outside(lab)
+        sock = host.udp()
+        seen = [outside.ask(sock, which) for which in ('main', 'port', 'other')]
+        independent = name == 'open' or kind.nat in (sites.OPEN, sites.PORT)
+        check((len(set(seen)) == 1) == independent, f'the outside sees {seen}')
+        outer = host.box.path_to_internet()[-1]
+        check(name == 'open' or seen[0][0] == outer.external, f'the outside sees {seen[0][0]}')
+        check_filtering({'filtering': FILTERS.get(name, 'address-and-port-dependent')}, outside, host)
+
+
 def selftest(seed):
     with Lab() as lab:
         names = [*lab.kinds(), *KERNEL_KINDS]
@@ -214,6 +276,13 @@ def selftest(seed):
         except Failure as failure:
             failed += 1
             print(f'FAIL  {name}: {failure}', flush=True)
+    for name in sites.KINDS:
+        try:
+            check_site(name, seed)
+            print(f'ok    site {name}', flush=True)
+        except Failure as failure:
+            failed += 1
+            print(f'FAIL  site {name}: {failure}', flush=True)
     for test in (check_delay, check_loss, check_rebinding, check_nesting):
         try:
             print(f'ok    {test()}', flush=True)

@@ -51,8 +51,8 @@ static const struct nat_preset presets[] = {
     {"symmetric-preserved", {.mapping = APD, .filtering = APD},
      "its own port for the first destination, the next ones for others"},
     {"symmetric-block",
-     {.mapping = APD, .filtering = APD, .ports = NAT_PORTS_BLOCK, .block = 256},
-     "a new port for each destination out of a block of 256"},
+     {.mapping = APD, .filtering = APD, .ports = NAT_PORTS_BLOCK, .block = 512},
+     "a new port for each destination out of a block of 512"},
     {"symmetric-random", {.mapping = APD, .filtering = APD, .ports = NAT_PORTS_RANDOM},
      "a new random port for each destination, only answers come in"},
 };

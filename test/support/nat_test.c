@@ -197,16 +197,16 @@ static void each_host_stays_in_its_block(void **state)
     struct nat *nat = named("symmetric-block");
     uint16_t alice = out(nat, 0, ALICE, SERVER).port;
     uint16_t carol = out(nat, 0, CAROL, SERVER).port;
-    unsigned alice_block = (alice - 1024u) / 256, carol_block = (carol - 1024u) / 256;
+    unsigned alice_block = (alice - 1024u) / 512, carol_block = (carol - 1024u) / 512;
     struct kh_addr to = SERVER;
 
     (void)state;
     assert_int_not_equal(alice_block, carol_block);
-    for (int i = 0; i < 255; i++) {
+    for (int i = 0; i < 511; i++) {
         to.port++;
-        assert_int_equal((out(nat, 0, ALICE, to).port - 1024u) / 256, alice_block);
+        assert_int_equal((out(nat, 0, ALICE, to).port - 1024u) / 512, alice_block);
     }
-    to.port++; /* the 257th: the block is full */
+    to.port++; /* the 513th: the block is full */
     assert_int_equal(nat_outbound(nat, 0, &(struct nat_flow){ALICE, to}), NAT_DROP);
     assert_int_equal(nat_stats(nat).dropped_full, 1);
     nat_free(nat);
