@@ -203,6 +203,29 @@ static bool handle_turn(struct kh_hub *hub, kh_time now, const struct kh_datagra
     return taken;
 }
 
+/* Spares who joins the 401 of its first Allocate. */
+static void prepare_join(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram,
+                         const struct kh_stun_message *message)
+{
+    struct kh_stun_attribute attribute;
+    char nonce[KH_RELAY_NONCE_LEN];
+
+    /* Without a NONCE of the rendezvous it gets nothing but one. */
+    if (hub->relay == NULL || message->method != KH_STUN_JOIN ||
+        !kh_stun_find(message, KH_STUN_NONCE, &attribute))
+        return;
+    kh_relay_make_nonce(hub->relay, now, &datagram->from, nonce);
+    kh_rendezvous_registry_set_relay_nonce(hub->registry, (struct kh_span){nonce, sizeof nonce});
+}
+
+static void handle_rendezvous(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram,
+                              const struct kh_stun_message *message)
+{
+    prepare_join(hub, now, datagram, message);
+    if (!kh_rendezvous_registry_handle_message(hub->registry, now, datagram, message))
+        hub->stats.dropped_malformed++;
+}
+
 static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram)
 {
     struct kh_stun_message message;
@@ -213,8 +236,8 @@ static void handle_stun(struct kh_hub *hub, kh_time now, const struct kh_datagra
         handle_binding(hub, datagram, &message);
     else if (hub->relay != NULL && handle_turn(hub, now, datagram, &message))
         return;
-    else if (!kh_rendezvous_registry_handle_message(hub->registry, now, datagram, &message))
-        hub->stats.dropped_malformed++;
+    else
+        handle_rendezvous(hub, now, datagram, &message);
 }
 
 void kh_hub_handle_datagram(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram)

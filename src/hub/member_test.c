@@ -133,20 +133,45 @@ static void allocate(const char *username, const char *password)
 
 static void a_member_allocates_with_what_its_session_gives_it(void **state)
 {
-    struct kh_rendezvous_credentials credentials;
-    const char *realm;
+    struct kh_rendezvous_relay relay;
 
     (void)state;
-    assert_false(kh_rendezvous_client_relay(client, &credentials, &realm));
+    assert_false(kh_rendezvous_client_relay(client, &relay));
     join();
-    assert_true(kh_rendezvous_client_relay(client, &credentials, &realm));
-    assert_string_equal(realm, REALM);
-    assert_string_equal(credentials.username, "07070707070707070707070707070707");
-    assert_int_equal(strlen(credentials.password), 32);
-    allocate(credentials.username, credentials.password);
+    assert_true(kh_rendezvous_client_relay(client, &relay));
+    assert_string_equal(relay.realm, REALM);
+    assert_string_equal(relay.credentials.username, "07070707070707070707070707070707");
+    assert_int_equal(strlen(relay.credentials.password), 32);
+    allocate(relay.credentials.username, relay.credentials.password);
     assert_int_equal(events, 1);
     assert_int_equal(last, KH_TURN_EVENT_ALLOCATED);
     assert_int_equal(kh_hub_stats(hub).relay.allocations, 1);
+}
+
+/* What the answer to the join told spares the 401. */
+static void the_first_allocate_is_answered(void **state)
+{
+    struct kh_rendezvous_relay relay;
+    struct kh_turn_request request = {.server = server,
+                                      .local = alice,
+                                      .algorithms = {KH_STUN_ALGORITHM_SHA256,
+                                                     KH_STUN_ALGORITHM_MD5},
+                                      .algorithm_count = 2,
+                                      .require_sha256 = true};
+
+    (void)state;
+    join();
+    assert_true(kh_rendezvous_client_relay(client, &relay));
+    request.username = (struct kh_span){relay.credentials.username, 32};
+    request.password = (struct kh_span){relay.credentials.password, 32};
+    request.realm = (struct kh_span){relay.realm, strlen(relay.realm)};
+    request.nonce = (struct kh_span){relay.nonce, relay.nonce_len};
+    assert_int_equal(kh_turn_client_allocate(turn, now, &request), KH_OK);
+    drain_events();
+    settle();
+    assert_int_equal(last, KH_TURN_EVENT_ALLOCATED);
+    assert_int_equal(kh_turn_client_stats(turn).challenges, 0);
+    assert_int_equal(kh_hub_stats(hub).relay.challenges, 0);
 }
 
 static void a_strangers_guess_gets_nothing(void **state)
@@ -164,16 +189,15 @@ static void a_strangers_guess_gets_nothing(void **state)
 
 static void who_has_left_gets_no_new_allocation(void **state)
 {
-    struct kh_rendezvous_credentials credentials;
-    const char *realm;
+    struct kh_rendezvous_relay relay;
 
     (void)state;
     join();
-    assert_true(kh_rendezvous_client_relay(client, &credentials, &realm));
+    assert_true(kh_rendezvous_client_relay(client, &relay));
     kh_rendezvous_client_leave(client, now);
     drain_events();
     settle();
-    allocate(credentials.username, credentials.password);
+    allocate(relay.credentials.username, relay.credentials.password);
     assert_int_equal(last, KH_TURN_EVENT_FAILED);
     assert_int_equal(code, 401);
 }
@@ -183,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_member_allocates_with_what_its_session_gives_it, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(the_first_allocate_is_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_strangers_guess_gets_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_has_left_gets_no_new_allocation, set_up, tear_down),
     };

@@ -149,27 +149,37 @@ void kh_node_relayed_disconnected(struct kh_node *node, const struct kh_addr *se
     relayed->ask_at = kh_time_add(node->now, MEETING);
 }
 
+static struct kh_span span_of(const char *text)
+{
+    return (struct kh_span){text, strlen(text)};
+}
+
 static void ask(struct kh_node *node)
 {
     struct kh_node_relayed *relayed = &node->relayed;
-    struct kh_turn_request request = {.server = relayed->server,
-                                      .local = relayed->local,
-                                      .families = relayed->families,
-                                      .require_sha256 = true};
-    struct kh_rendezvous_credentials credentials;
-    const char *realm;
+    struct kh_rendezvous_relay at;
+    struct kh_turn_request request = {
+        .server = relayed->server,
+        .local = relayed->local,
+        .families = relayed->families,
+        /* What our own relay offers: known beforehand, as realm and nonce are. */
+        .algorithms = {KH_STUN_ALGORITHM_SHA256, KH_STUN_ALGORITHM_MD5},
+        .algorithm_count = 2,
+        .require_sha256 = true};
 
     relayed->ask_at = KH_NEVER;
-    if (!kh_rendezvous_client_relay(node->rendezvous, &credentials, &realm)) {
+    if (!kh_rendezvous_client_relay(node->rendezvous, &at)) {
         relayed->warning_due = true;
         return; /* it is asked for again after the next join */
     }
-    request.username = (struct kh_span){credentials.username, strlen(credentials.username)};
-    request.password = (struct kh_span){credentials.password, strlen(credentials.password)};
+    request.username = span_of(at.credentials.username);
+    request.password = span_of(at.credentials.password);
+    request.realm = span_of(at.realm);
+    request.nonce = (struct kh_span){at.nonce, at.nonce_len};
     if (kh_turn_client_allocate(relayed->turn, node->now, &request) != KH_OK)
         retry_later(node);
     take_outputs(node);
-    kh_wipe(&credentials, sizeof credentials);
+    kh_wipe(&at, sizeof at);
 }
 
 static bool is_idle(const struct kh_node_relayed *relayed)

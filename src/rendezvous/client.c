@@ -326,12 +326,16 @@ kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client)
 }
 
 bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client,
-                                struct kh_rendezvous_credentials *out, const char **realm)
+                                struct kh_rendezvous_relay *out)
 {
-    if (client->state != KH_RENDEZVOUS_JOINED || client->session.realm[0] == '\0')
+    const struct kh_rendezvous_session *session = &client->session;
+
+    if (client->state != KH_RENDEZVOUS_JOINED || session->realm[0] == '\0')
         return false;
-    kh_rendezvous_write_credentials(&client->config.member, &client->session.keys, out);
-    *realm = client->session.realm;
+    *out = (struct kh_rendezvous_relay){.nonce_len = session->relay_nonce_len};
+    kh_rendezvous_write_credentials(&client->config.member, &session->keys, &out->credentials);
+    memcpy(out->realm, session->realm, sizeof out->realm);
+    memcpy(out->nonce, session->relay_nonce, session->relay_nonce_len);
     return true;
 }
 

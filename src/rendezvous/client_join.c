@@ -251,14 +251,18 @@ static bool derive(const struct kh_rendezvous_client *client,
 }
 
 /* A server with a relay says its realm; one too long for us is as good as none. */
-static void read_realm(const struct kh_stun_message *message,
-                       char out[static KH_RENDEZVOUS_REALM_MAX + 1])
+static void read_relay(const struct kh_stun_message *message, struct kh_rendezvous_session *out)
 {
     struct kh_span realm;
+    struct kh_span nonce;
 
     if (kh_rendezvous_find_span(message, KH_STUN_REALM, KH_RENDEZVOUS_REALM_MAX, &realm) &&
         memchr(realm.data, '\0', realm.len) == NULL)
-        memcpy(out, realm.data, realm.len); /* the rest is zero already */
+        memcpy(out->realm, realm.data, realm.len); /* the rest is zero already */
+    if (!kh_rendezvous_find_span(message, KH_STUN_RELAY_NONCE, sizeof out->relay_nonce, &nonce))
+        return;
+    memcpy(out->relay_nonce, nonce.data, nonce.len);
+    out->relay_nonce_len = nonce.len;
 }
 
 /* Another place of the server we joined, so one that is of its kind.  A server behind a NAT knows
@@ -291,7 +295,7 @@ static bool read_session(const struct kh_rendezvous_client *client,
         return false;
     memcpy(out->nonce, nonce.data, nonce.len);
     out->nonce_len = nonce.len;
-    read_realm(input->message, out->realm);
+    read_relay(input->message, out);
     read_other(input, &out->other);
     third = KH_SECONDS(lifetime) / 3;
     out->refresh = client->config.refresh < third ? client->config.refresh : third;

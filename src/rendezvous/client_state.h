@@ -76,6 +76,8 @@ struct kh_rendezvous_session {
     struct kh_addr mapped;
     struct kh_addr other; /* another place of the server; none: it told of none */
     char realm[KH_RENDEZVOUS_REALM_MAX + 1]; /* of the server's relay; empty: none */
+    uint8_t relay_nonce[KH_RENDEZVOUS_NONCE_MAX];
+    size_t relay_nonce_len;
     struct kh_addr local;
     uint64_t send_sequence;
     struct kh_rendezvous_window window;

@@ -161,8 +161,19 @@ void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
     kh_rendezvous_answer_nonce(registry, request, writer);
     if (request->message->method == KH_STUN_JOIN)
         add_alternate(registry, &request->datagram->to, writer);
-    if (registry->config.realm != NULL && request->message->method == KH_STUN_JOIN)
-        kh_stun_add(writer, KH_STUN_REALM, registry->config.realm, strlen(registry->config.realm));
+    if (registry->config.realm == NULL || request->message->method != KH_STUN_JOIN)
+        return;
+    kh_stun_add(writer, KH_STUN_REALM, registry->config.realm, strlen(registry->config.realm));
+    if (registry->relay_nonce_len > 0)
+        kh_stun_add(writer, KH_STUN_RELAY_NONCE, registry->relay_nonce, registry->relay_nonce_len);
+}
+
+void kh_rendezvous_registry_set_relay_nonce(struct kh_rendezvous_registry *registry,
+                                            struct kh_span nonce)
+{
+    assert(nonce.len <= sizeof registry->relay_nonce);
+    memcpy(registry->relay_nonce, nonce.data, nonce.len);
+    registry->relay_nonce_len = nonce.len;
 }
 
 bool kh_rendezvous_registry_relay(const struct kh_rendezvous_registry *registry,
@@ -445,6 +456,7 @@ bool kh_rendezvous_registry_handle_message(struct kh_rendezvous_registry *regist
         kh_rendezvous_registry_join(registry, &request);
     else
         handle_request(registry, &request);
+    registry->relay_nonce_len = 0;
     return true;
 }
 

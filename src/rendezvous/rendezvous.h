@@ -35,6 +35,14 @@ struct kh_rendezvous_credentials {
     char password[33];
 };
 
+/* What a member may use of a relay, and who it is there. */
+struct kh_rendezvous_relay {
+    struct kh_rendezvous_credentials credentials;
+    char realm[KH_RENDEZVOUS_REALM_MAX + 1];
+    uint8_t nonce[KH_RENDEZVOUS_NONCE_MAX]; /* good for a first request, for a while */
+    size_t nonce_len;                       /* 0: the relay will tell */
+};
+
 /* ERROR-CODE values of the rendezvous methods. */
 enum kh_rendezvous_error {
     KH_RENDEZVOUS_ERROR_MALFORMED = 400,
@@ -161,11 +169,9 @@ bool kh_rendezvous_client_next_event(struct kh_rendezvous_client *client,
                                      struct kh_rendezvous_client_event *out);
 kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client);
 
-/* Gives the realm of the server's relay and our credentials there; false if we are not joined or it
- * has no relay.  The realm stays valid until the next input. */
+/* Gives the relay at the server's address; false if we are not joined or it has none. */
 KH_MUST_USE bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client,
-                                            struct kh_rendezvous_credentials *out,
-                                            const char **realm);
+                                            struct kh_rendezvous_relay *out);
 
 enum kh_rendezvous_client_state
 kh_rendezvous_client_state(const struct kh_rendezvous_client *client);
@@ -221,6 +227,10 @@ bool kh_rendezvous_registry_handle_message(struct kh_rendezvous_registry *regist
 void kh_rendezvous_registry_handle_timeout(struct kh_rendezvous_registry *registry, kh_time now);
 bool kh_rendezvous_registry_next_transmit(struct kh_rendezvous_registry *registry,
                                           struct kh_datagram *out);
+/* With this nonce the sender of the next message, if that is an admitted join, can begin to talk to
+ * the relay of config.realm.  Copied; at most KH_RENDEZVOUS_NONCE_MAX bytes. */
+void kh_rendezvous_registry_set_relay_nonce(struct kh_rendezvous_registry *registry,
+                                            struct kh_span nonce);
 /* Gives the credentials of the member with this relay username; false if it is not present. */
 KH_MUST_USE bool kh_rendezvous_registry_relay(const struct kh_rendezvous_registry *registry,
                                               struct kh_span username,

@@ -101,6 +101,7 @@ static const struct row rows[] = {
     {KH_STUN_TARGET, OWN, ALL, 16, 16},
     {KH_STUN_BASE_VERSION, OWN, ALL, 8, 8},
     {KH_STUN_HIDDEN, OWN, Q, 0, 0},
+    {KH_STUN_RELAY_NONCE, OWN, S, 0, LEN_MAX},
 };
 
 static const struct row *find_row(uint16_t type)

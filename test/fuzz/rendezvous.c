@@ -178,6 +178,7 @@ static void add_attributes(struct world *world, struct kh_stun_writer *writer)
         KH_STUN_ROOM_VERSION,
         KH_STUN_BASE_VERSION,
         KH_STUN_HIDDEN,
+        KH_STUN_RELAY_NONCE,
         KH_STUN_CHANGE,
         KH_STUN_SEALED,
         KH_STUN_TARGET,
