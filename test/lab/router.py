@@ -29,6 +29,8 @@ upnp_forward_chain=granted
 upnp_nat_chain=inwards
 upnp_nat_postrouting_chain=outwards
 lease_file={directory}/leases
+min_lifetime={shortest}
+max_lifetime={longest}
 secure_mode=yes
 system_uptime=yes
 ipv6_disable=yes
@@ -41,8 +43,8 @@ deny 0-65535 0.0.0.0/0 0-65535
 class GrantingBox(Box):
     """The kernel's NAT, with a miniupnpd that opens ports in it on request."""
 
-    def __init__(self, lab, name, directory, speaks, **line):
-        super().__init__(lab, name, 'masquerade', **line)
+    def __init__(self, lab, name, directory, speaks, parent=None, longest=86400, **line):
+        super().__init__(lab, name, 'masquerade', parent, **line)
         self.directory = directory
         if not speaks:
             return
@@ -51,22 +53,24 @@ class GrantingBox(Box):
         path = os.path.join(directory, 'miniupnpd.conf')
         with open(path, 'w', encoding='ascii') as file:
             file.write(CONFIG.format(directory=directory, pcp='yes' if 'pcp' in speaks else 'no',
-                                     upnp='yes' if 'upnp' in speaks else 'no'))
+                                     upnp='yes' if 'upnp' in speaks else 'no',
+                                     shortest=min(120, longest - 1), longest=longest))
         with open(os.path.join(directory, 'miniupnpd.log'), 'w', encoding='ascii') as log:
             self.daemon = lab.start(['miniupnpd', '-d', '-f', path, '-P',
                                      os.path.join(directory, 'miniupnpd.pid')],
                                     self.netns, stdout=log, stderr=log)
+        signs = [sign for protocol, sign in (('upnp', 'HTTP listening'), ('pcp', 'Listening for NAT'))
+                 if protocol in speaks]
         until = time.monotonic() + 10
-        while 'HTTP listening' not in self.log() and time.monotonic() < until:
-            if self.daemon.poll() is not None:
-                break
+        while not all(sign in self.log() for sign in signs):
+            if self.daemon.poll() is not None or time.monotonic() > until:
+                raise network.LabError(f'miniupnpd does not start: {self.log()}')
             time.sleep(0.05)
-        if self.daemon.poll() is not None or 'HTTP listening' not in self.log():
-            raise network.LabError(f'miniupnpd does not start: {self.log()}')
 
     def set_addresses(self):
         super().set_addresses()
-        # miniupnpd grants nothing where the outside looks private or like documentation.
+        # miniupnpd grants nothing where the outside looks private or like documentation.  Inside a
+        # carrier this is what those that ran out of private addresses use: somebody's public ones.
         self.external = f'11.0.0.{self.number}'
 
     def inside(self, *command, text=None):
@@ -74,7 +78,7 @@ class GrantingBox(Box):
 
     def log(self):
         with open(os.path.join(self.directory, 'miniupnpd.log'), encoding='utf-8') as file:
-            return file.read()[-800:]
+            return file.read()[-2000:]
 
     def mappings(self):
         rules = self.inside('nft', 'list', 'chain', 'inet', 'kh_upnp', 'inwards')
