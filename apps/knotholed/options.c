@@ -11,8 +11,9 @@
 #define PORT_DEFAULT 3478 /* RFC 8489 8.1 */
 
 const char kh_knotholed_help[] =
-    "usage: knotholed [--listen ADDR:PORT]... [--turn-secret-file FILE] [--external-ip IP]...\n"
-    "                 [--relay-ports LOW-HIGH] [--log-level LEVEL] [--log-addresses] ...\n"
+    "usage: knotholed [--listen ADDR:PORT]... [--tls-cert FILE --tls-key FILE]\n"
+    "                 [--turn-secret-file FILE] [--external-ip IP]... [--relay-ports LOW-HIGH]\n"
+    "                 [--log-level LEVEL] [--log-addresses] ...\n"
     "\n"
     "Helps members of rooms find each other, answers STUN Binding requests, and HI! to Hi!.\n"
     "It never learns what they say: rooms are sealed between their members.\n"
@@ -21,6 +22,8 @@ const char kh_knotholed_help[] =
     "                       (default: [::]:3478 and 0.0.0.0:3478); two addresses of one family\n"
     "                       on one port also serve UDP on the next port, so that clients can find\n"
     "                       out what their NATs do (RFC 5780; see knothole doctor)\n"
+    "  --tls-cert FILE      serve TLS too, on the same ports, with this certificate chain (PEM)\n"
+    "  --tls-key FILE       and this private key (PEM); both are read again on SIGHUP\n"
     "  --turn-secret SECRET relay data for whoever has credentials made with this secret (TURN);\n"
     "                       other users of this machine can see it: prefer the file\n"
     "  --turn-secret-file FILE  the same, with the secret in the first line of FILE\n"
@@ -35,7 +38,8 @@ const char kh_knotholed_help[] =
     "  --help, -h           show this and exit\n"
     "  --version            show the version and exit\n"
     "\n"
-    "SIGTERM and SIGINT end it with exit code 0; SIGUSR1 prints counters on stderr.\n"
+    "SIGTERM and SIGINT end it with exit code 0; SIGHUP reads the TLS files again; SIGUSR1 prints\n"
+    "counters on stderr.\n"
     "Exit codes: 0 ended by signal, 1 cannot serve, 2 wrong usage.\n";
 
 enum {
@@ -48,7 +52,9 @@ enum {
     OPTION_REALM,
     OPTION_RELAY_PORTS,
     OPTION_EXTERNAL_IP,
-    OPTION_ALLOW_PRIVATE_PEERS
+    OPTION_ALLOW_PRIVATE_PEERS,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY
 };
 
 static const struct option long_options[] = {
@@ -60,6 +66,8 @@ static const struct option long_options[] = {
     {"relay-ports", required_argument, NULL, OPTION_RELAY_PORTS},
     {"external-ip", required_argument, NULL, OPTION_EXTERNAL_IP},
     {"allow-private-peers", no_argument, NULL, OPTION_ALLOW_PRIVATE_PEERS},
+    {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
+    {"tls-key", required_argument, NULL, OPTION_TLS_KEY},
     {"verbose", no_argument, NULL, 'v'},
     {"log-addresses", no_argument, NULL, OPTION_LOG_ADDRESSES},
     {"help", no_argument, NULL, 'h'},
@@ -189,6 +197,12 @@ static bool apply(struct kh_knotholed_options *out, int option, const char *valu
         return add_listen(out, value, why);
     case OPTION_LOG_LEVEL:
         return set_log_level(out, value, why);
+    case OPTION_TLS_CERT:
+        out->tls_cert_file = value;
+        return true;
+    case OPTION_TLS_KEY:
+        out->tls_key_file = value;
+        return true;
     case OPTION_LOG_ADDRESSES:
         out->log_addresses = true;
         return true;
@@ -238,6 +252,12 @@ bool kh_knotholed_options_parse(struct kh_knotholed_options *out, int argc, char
     }
     if (optind < argc) {
         (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "\"%.80s\" is not an option", argv[optind]);
+        return false;
+    }
+    if ((out->tls_cert_file == NULL) != (out->tls_key_file == NULL)) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "%s needs %s beside it",
+                       out->tls_key_file == NULL ? "--tls-cert" : "--tls-key",
+                       out->tls_key_file == NULL ? "--tls-key" : "--tls-cert");
         return false;
     }
     if (out->listen_count == 0)

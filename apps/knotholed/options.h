@@ -31,6 +31,8 @@ struct kh_knotholed_options {
     uint16_t relay_port_min;
     uint16_t relay_port_max;
     bool allow_private_peers;
+    const char *tls_cert_file; /* NULL: no TLS; else there is … */
+    const char *tls_key_file;  /* … this too */
 };
 
 #define KH_KNOTHOLED_WHY_MAX 256

@@ -75,6 +75,18 @@ static void help_and_version_are_actions(void **state)
     assert_int_equal(options.action, KH_KNOTHOLED_SHOW_VERSION);
 }
 
+static void tls_takes_both_files(void **state)
+{
+    (void)state;
+    assert_true(parse(ARG("--tls-cert=chain.pem"), ARG("--tls-key=key.pem"), NULL));
+    assert_string_equal(options.tls_cert_file, "chain.pem");
+    assert_string_equal(options.tls_key_file, "key.pem");
+    assert_false(parse(ARG("--tls-cert=chain.pem"), NULL, NULL));
+    assert_string_equal(why, "--tls-cert needs --tls-key beside it");
+    assert_false(parse(ARG("--tls-key=key.pem"), NULL, NULL));
+    assert_string_equal(why, "--tls-key needs --tls-cert beside it");
+}
+
 static void wrong_usage_gets_a_sentence(void **state)
 {
     (void)state;
@@ -147,6 +159,7 @@ int main(void)
         cmocka_unit_test(listen_replaces_the_default),
         cmocka_unit_test(log_options_are_read),
         cmocka_unit_test(help_and_version_are_actions),
+        cmocka_unit_test(tls_takes_both_files),
         cmocka_unit_test(wrong_usage_gets_a_sentence),
         cmocka_unit_test(relay_options_are_read),
         cmocka_unit_test(wrong_relay_options_get_a_sentence),

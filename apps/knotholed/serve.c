@@ -32,6 +32,7 @@ struct server {
     struct kh_knotholed_tcp *tcp;
     struct kh_io_ports *ports; /* of relayed addresses */
     struct kh_hub *hub;
+    const struct kh_knotholed_options *options;
     size_t announced; /* the first ones of udp */
     int signals;      /* signalfd */
     bool ending;
@@ -97,6 +98,7 @@ static bool open_signals(struct server *server)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGUSR1);
     (void)signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
@@ -115,6 +117,35 @@ static void open_second_port(struct server *server, const struct kh_knotholed_op
     if (options->relay_port_min != 0)
         range = (struct kh_knotholed_port_range){options->relay_port_min, options->relay_port_max};
     kh_knotholed_discovery_open_second(&server->udp, &range, discovery);
+}
+
+/* What was served before goes on if the files are no good. */
+static bool load_tls(struct server *server)
+{
+    const struct kh_knotholed_options *options = server->options;
+    char why[KH_IO_TLS_WHY_SIZE];
+    struct kh_io_tls_context *context;
+
+    if (options->tls_cert_file == NULL)
+        return true;
+    context = kh_io_tls_server_new(options->tls_cert_file, options->tls_key_file, why);
+    if (context == NULL) {
+        (void)fprintf(stderr, "knotholed: cannot serve TLS: %s\n", why);
+        return false;
+    }
+    kh_knotholed_tcp_set_tls(server->tcp, context);
+    return true;
+}
+
+static void reload(struct server *server)
+{
+    if (server->options->tls_cert_file == NULL)
+        (void)fprintf(stderr, "knotholed: nothing to read again: there is no --tls-cert\n");
+    else if (load_tls(server))
+        (void)fprintf(stderr, "knotholed: new connections get the certificate of %s\n",
+                      server->options->tls_cert_file);
+    else
+        (void)fprintf(stderr, "knotholed: the certificate stays as it was\n");
 }
 
 static bool open_hub(struct server *server, const struct kh_knotholed_options *options)
@@ -155,11 +186,11 @@ static void print_tcp_stats(const struct server *server)
     struct kh_knotholed_tcp_stats stats = kh_knotholed_tcp_stats(server->tcp);
 
     (void)fprintf(stderr,
-                  "knotholed: tcp-connections=%zu accepted=%" PRIu64 " refused=%" PRIu64
-                  " broken=%" PRIu64 " idle=%" PRIu64 " frames=%" PRIu64 " full=%" PRIu64
-                  " gone=%" PRIu64 "\n",
-                  stats.connections, stats.accepted, stats.refused, stats.broken, stats.idle,
-                  stats.frames, stats.dropped_full, stats.dropped_gone);
+                  "knotholed: tcp-connections=%zu accepted=%" PRIu64 " tls=%" PRIu64
+                  " refused=%" PRIu64 " broken=%" PRIu64 " idle=%" PRIu64 " frames=%" PRIu64
+                  " full=%" PRIu64 " gone=%" PRIu64 "\n",
+                  stats.connections, stats.accepted, stats.tls, stats.refused, stats.broken,
+                  stats.idle, stats.frames, stats.dropped_full, stats.dropped_gone);
 }
 
 static void print_relay_stats(const struct server *server)
@@ -341,6 +372,8 @@ static void handle_signals(struct server *server)
     while (read(server->signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGUSR1)
             print_stats(server);
+        else if (info.ssi_signo == SIGHUP)
+            reload(server);
         else
             server->ending = true;
     }
@@ -385,7 +418,7 @@ static void step(struct server *server)
 
 int kh_knotholed_serve(const struct kh_knotholed_options *options)
 {
-    struct server server = {.signals = -1};
+    struct server server = {.options = options, .signals = -1};
     int code = 1;
 
     server.tcp = kh_knotholed_tcp_new();
@@ -393,7 +426,8 @@ int kh_knotholed_serve(const struct kh_knotholed_options *options)
         (void)fprintf(stderr, "knotholed: out of memory\n");
         goto out;
     }
-    if (!open_sockets(&server, options) || !open_signals(&server) || !open_hub(&server, options))
+    if (!load_tls(&server) || !open_sockets(&server, options) || !open_signals(&server) ||
+        !open_hub(&server, options))
         goto out;
     say_ready(&server);
     while (!server.ending)

@@ -1,4 +1,4 @@
-/* knotholed/tcp.c - clients that come by TCP: their frames are datagrams to the hub.
+/* knotholed/tcp.c - clients that come by TCP or TLS: their frames are datagrams to the hub.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "admission.h"
 #include "crypto/crypto.h"
 #include "io/entropy.h"
 #include "io/tcp.h"
@@ -21,6 +22,7 @@
 #define BUCKETS 4096 /* a power of two */
 #define EVENTS_MAX 64
 #define ACCEPTS_MAX 32       /* of one listener before the others get a turn */
+#define SHAKES_MAX 8         /* steps of handshakes before UDP gets its turn: a few milliseconds */
 #define DESCRIPTORS_LEFT 128 /* for sockets of UDP and of relays, log, signals */
 #define SWEEP_EVERY KH_SECONDS(1)
 #define FRAME_PATIENCE KH_SECONDS(10) /* for the first frame, and for the rest of a begun one */
@@ -47,6 +49,8 @@ struct connection {
     bool was_read; /* since it became ready */
     bool is_armed; /* epoll tells when it can be written to */
     bool spoke;
+    bool is_decided; /* whether it speaks TLS */
+    bool is_shaking;
     kh_time active_at;
     kh_time partial_since; /* KH_NEVER: no frame is begun */
     size_t at;             /* in the list of all */
@@ -61,6 +65,10 @@ struct kh_knotholed_tcp {
     size_t max;
     struct connection *buckets[BUCKETS];
     uint8_t hash_key[16];
+    struct kh_io_tls_context *tls; /* owned; NULL: none is spoken */
+    struct kh_knotholed_admission admission;
+    size_t shaking; /* connections */
+    size_t shakes_left;
     struct connection *ready_first;
     struct connection *ready_last;
     kh_time sweep_at; /* KH_NEVER: nobody is there */
@@ -98,6 +106,7 @@ struct kh_knotholed_tcp *kh_knotholed_tcp_new(void)
     tcp->max = max < KH_KNOTHOLED_TCP_MAX ? max : KH_KNOTHOLED_TCP_MAX;
     tcp->sweep_at = KH_NEVER;
     kh_io_entropy_fill(tcp->hash_key, sizeof tcp->hash_key);
+    kh_io_entropy_fill(tcp->admission.hash_key, sizeof tcp->admission.hash_key);
     if (tcp->epoll >= 0)
         return tcp;
     free(tcp);
@@ -221,6 +230,7 @@ static void drop(struct kh_knotholed_tcp *tcp, struct connection *connection)
     tcp->list[connection->at] = tcp->list[--tcp->count];
     tcp->list[connection->at]->at = connection->at;
     tcp->stats.dropped_full += connection->tcp.dropped_full;
+    tcp->shaking -= connection->is_shaking ? 1 : 0;
     kh_io_tcp_close(&connection->tcp);
     free(connection);
 }
@@ -234,7 +244,14 @@ void kh_knotholed_tcp_free(struct kh_knotholed_tcp *tcp)
     while (tcp->count > 0)
         drop(tcp, tcp->list[tcp->count - 1]);
     close(tcp->epoll);
+    kh_io_tls_context_free(tcp->tls);
     free(tcp);
+}
+
+void kh_knotholed_tcp_set_tls(struct kh_knotholed_tcp *tcp, struct kh_io_tls_context *context)
+{
+    kh_io_tls_context_free(tcp->tls);
+    tcp->tls = context;
 }
 
 /* ---- what happens ---- */
@@ -302,6 +319,7 @@ void kh_knotholed_tcp_wake(struct kh_knotholed_tcp *tcp, kh_time now)
     struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(tcp->epoll, events, EVENTS_MAX, 0);
 
+    tcp->shakes_left = SHAKES_MAX;
     for (int i = 0; i < count; i++) {
         struct source *source = events[i].data.ptr;
 
@@ -319,19 +337,71 @@ void kh_knotholed_tcp_wake(struct kh_knotholed_tcp *tcp, kh_time now)
     }
 }
 
+/* False if that is one too many. */
+static bool begin_tls(struct kh_knotholed_tcp *tcp, kh_time now, struct connection *connection)
+{
+    if (tcp->shaking == KH_KNOTHOLED_TCP_SHAKING_MAX ||
+        !kh_knotholed_admission_take(&tcp->admission, now, &connection->tcp.remote) ||
+        !kh_io_tcp_start_tls(&connection->tcp, tcp->tls, NULL)) {
+        tcp->stats.refused++;
+        return false;
+    }
+    connection->is_shaking = true;
+    tcp->shaking++;
+    return true;
+}
+
+/* Looks how the client begins; false if it has not, or is over. */
+static bool decide(struct kh_knotholed_tcp *tcp, kh_time now, struct connection *connection,
+                   bool *over)
+{
+    uint8_t byte = 0;
+    int error = tcp->tls == NULL ? 0 : kh_io_tcp_peek(&connection->tcp, &byte);
+
+    connection->is_decided = error == 0;
+    *over = (error != 0 && error != EAGAIN) ||
+            (byte == KH_IO_TLS_FIRST_BYTE && !begin_tls(tcp, now, connection));
+    return connection->is_decided && !*over;
+}
+
+/* A handshake takes a step; false if others had too many already: it is told again. */
+static bool may_shake(struct kh_knotholed_tcp *tcp)
+{
+    if (tcp->shakes_left == 0)
+        return false;
+    tcp->shakes_left--;
+    return true;
+}
+
+static void note_shaken(struct kh_knotholed_tcp *tcp, struct connection *connection)
+{
+    if (!connection->is_shaking || !kh_io_tls_is_open(connection->tcp.tls))
+        return;
+    connection->is_shaking = false;
+    tcp->shaking--;
+    tcp->stats.tls++;
+}
+
 /* Receives once for each time it is ready, so that nobody keeps the others waiting; true if
  * something came.  Sets *over if the connection is. */
-static bool receive(struct connection *connection, bool *over)
+static bool receive(struct kh_knotholed_tcp *tcp, kh_time now, struct connection *connection,
+                    bool *over)
 {
     size_t max;
     uint8_t *space = kh_stun_stream_space(&connection->stream, &max);
     size_t len;
     int error;
 
-    if (connection->was_read)
+    if (connection->was_read && !kh_io_tcp_has_pending(&connection->tcp))
         return false;
     connection->was_read = true;
+    if (!connection->is_decided && !decide(tcp, now, connection, over))
+        return false;
+    if (connection->is_shaking && !may_shake(tcp))
+        return false;
     error = kh_io_tcp_receive(&connection->tcp, space, max, &len);
+    note_shaken(tcp, connection);
+    arm(tcp, connection);
     kh_stun_stream_received(&connection->stream, len);
     *over = error != 0 && error != EAGAIN;
     return error == 0;
@@ -372,7 +442,7 @@ bool kh_knotholed_tcp_next(struct kh_knotholed_tcp *tcp, kh_time now, struct kh_
             return true;
         }
         tcp->stats.broken += connection->stream.broken ? 1 : 0;
-        if (!connection->stream.broken && receive(connection, &over))
+        if (!connection->stream.broken && receive(tcp, now, connection, &over))
             continue;
         note_partial(connection, now);
         connection->is_ready = false;

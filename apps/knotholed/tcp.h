@@ -1,6 +1,8 @@
-/* knotholed/tcp.h - clients that come by TCP: their frames are datagrams to the hub.
+/* knotholed/tcp.h - clients that come by TCP or TLS: their frames are datagrams to the hub.
  *
  * SPDX-License-Identifier: MIT
+ *
+ * Both come to the same ports; the first byte tells them apart (RFC 7983).
  *
  * One descriptor tells that something happened at any of the listeners and connections.  A
  * connection ends when its client ends it, breaks the framing, begins a frame and does not finish
@@ -15,11 +17,14 @@
 
 #include "base/datagram.h"
 #include "base/time.h"
+#include "io/tls.h"
 
 /* Also bounded by the descriptors the system grants us. */
 #define KH_KNOTHOLED_TCP_MAX 4096
 /* From one IPv4 address or one IPv6 /64: an office behind one address still fits. */
 #define KH_KNOTHOLED_TCP_PREFIX_MAX 256
+/* Of them all, in the middle of a handshake: each holds some 40 KB then, and 10 KB later. */
+#define KH_KNOTHOLED_TCP_SHAKING_MAX 512
 
 struct kh_knotholed_tcp;
 
@@ -27,6 +32,7 @@ struct kh_knotholed_tcp_stats {
     size_t connections;
     uint64_t accepted;
     uint64_t refused; /* past a limit */
+    uint64_t tls;     /* handshakes that were finished */
     uint64_t broken;  /* closed for what they sent */
     uint64_t idle;    /* closed for what they did not send */
     uint64_t frames;
@@ -38,6 +44,10 @@ struct kh_knotholed_tcp_stats {
 struct kh_knotholed_tcp *kh_knotholed_tcp_new(void);
 /* Ends all connections. */
 void kh_knotholed_tcp_free(struct kh_knotholed_tcp *tcp);
+
+/* From now on connections may begin with TLS; those that have go on as they began.  Takes the
+ * context over. */
+void kh_knotholed_tcp_set_tls(struct kh_knotholed_tcp *tcp, struct kh_io_tls_context *context);
 
 /* Listens at addr too, and tells where if its port is 0.  Returns 0 or an errno value. */
 int kh_knotholed_tcp_listen(struct kh_knotholed_tcp *tcp, const struct kh_addr *addr,

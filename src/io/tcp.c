@@ -16,12 +16,17 @@
 #include "io/sockaddr.h"
 
 #define BACKLOG 128
+/* A connection into a network that is gone looks alive for a quarter of an hour otherwise. */
+#define UNANSWERED_MAX_MS 10000
+
+static int set_value(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof value);
+}
 
 static int set_option(int fd, int level, int name)
 {
-    const int one = 1;
-
-    return setsockopt(fd, level, name, &one, sizeof one);
+    return set_value(fd, level, name, 1);
 }
 
 static bool read_name(const struct sockaddr_storage *name, struct kh_addr *out)
@@ -104,6 +109,7 @@ int kh_io_tcp_connect(const struct kh_addr *to, struct kh_io_tcp *out)
     if (fd < 0)
         return errno;
     (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+    (void)set_value(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNANSWERED_MAX_MS);
     if ((connect(fd, (const struct sockaddr *)&name, len) == 0 || errno == EINPROGRESS) &&
         local_addr(fd, &out->local))
         return 0;
@@ -120,9 +126,22 @@ static void drop_queue(struct kh_io_tcp *tcp)
     tcp->queue_end = 0;
 }
 
+bool kh_io_tcp_start_tls(struct kh_io_tcp *tcp, const struct kh_io_tls_context *context,
+                         const char *name)
+{
+    assert(tcp->tls == NULL && tcp->queue == NULL);
+    tcp->tls = kh_io_tls_new(context, tcp->fd, name);
+    if (tcp->tls == NULL)
+        return false;
+    tcp->local.transport = tcp->remote.transport = KH_TLS;
+    return true;
+}
+
 void kh_io_tcp_close(struct kh_io_tcp *tcp)
 {
     drop_queue(tcp);
+    kh_io_tls_free(tcp->tls);
+    tcp->tls = NULL;
     if (tcp->fd >= 0)
         close(tcp->fd);
     tcp->fd = -1;
@@ -133,11 +152,11 @@ static bool is_for_now(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *len)
+static int receive_plain(const struct kh_io_tcp *tcp, uint8_t *data, size_t max, int flags,
+                         size_t *len)
 {
-    ssize_t got = recv(tcp->fd, data, max, 0);
+    ssize_t got = recv(tcp->fd, data, max, flags);
 
-    assert(max > 0);
     *len = got > 0 ? (size_t)got : 0;
     if (got > 0)
         return 0;
@@ -146,13 +165,42 @@ int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *
     return is_for_now(errno) ? EAGAIN : errno;
 }
 
+int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *len)
+{
+    int error;
+
+    assert(max > 0);
+    if (tcp->tls == NULL)
+        return receive_plain(tcp, data, max, 0, len);
+    error = kh_io_tls_read(tcp->tls, data, max, len);
+    /* What waited for the handshake goes now; if that fails, so will the next receive. */
+    if ((error == 0 || error == EAGAIN) && tcp->queue != NULL)
+        (void)kh_io_tcp_flush(tcp);
+    return error;
+}
+
+bool kh_io_tcp_has_pending(const struct kh_io_tcp *tcp)
+{
+    return tcp->tls != NULL && kh_io_tls_has_pending(tcp->tls);
+}
+
+int kh_io_tcp_peek(const struct kh_io_tcp *tcp, uint8_t *byte)
+{
+    size_t len;
+
+    assert(tcp->tls == NULL);
+    return receive_plain(tcp, byte, 1, MSG_PEEK, &len);
+}
+
 /* ---- sending ---- */
 
 /* Returns how much the system took now; nothing as well if the connection is dead, of which the
- * next receive or flush tells. */
+ * next receive or flush tells.  TLS takes only from the queue: what it could not finish it must be
+ * given again. */
 static size_t send_now(const struct kh_io_tcp *tcp, const uint8_t *data, size_t len)
 {
-    ssize_t sent = tcp->is_connecting ? 0 : send(tcp->fd, data, len, MSG_NOSIGNAL);
+    ssize_t sent =
+        tcp->is_connecting || tcp->tls != NULL ? 0 : send(tcp->fd, data, len, MSG_NOSIGNAL);
 
     return sent > 0 ? (size_t)sent : 0;
 }
@@ -194,14 +242,16 @@ bool kh_io_tcp_send(struct kh_io_tcp *tcp, const uint8_t *frame, size_t len, siz
     }
     put(tcp, frame + sent, len - sent);
     put(tcp, zeros, padding);
-    if (sent == len)
+    if (sent == len || (tcp->tls != NULL && !tcp->is_connecting))
         (void)kh_io_tcp_flush(tcp);
     return true;
 }
 
 bool kh_io_tcp_is_waiting(const struct kh_io_tcp *tcp)
 {
-    return tcp->is_connecting || tcp->queue_at < tcp->queue_end;
+    if (tcp->is_connecting || tcp->tls == NULL)
+        return tcp->is_connecting || tcp->queue_at < tcp->queue_end;
+    return kh_io_tls_wants_to_write(tcp->tls);
 }
 
 static int finish_connect(struct kh_io_tcp *tcp)
@@ -215,19 +265,33 @@ static int finish_connect(struct kh_io_tcp *tcp)
     return error;
 }
 
+/* As kh_io_tls_write. */
+static int write_some(const struct kh_io_tcp *tcp, const uint8_t *data, size_t len, size_t *taken)
+{
+    ssize_t sent;
+
+    if (tcp->tls != NULL)
+        return kh_io_tls_write(tcp->tls, data, len, taken);
+    sent = send(tcp->fd, data, len, MSG_NOSIGNAL);
+    *taken = sent > 0 ? (size_t)sent : 0;
+    if (sent >= 0)
+        return 0;
+    return is_for_now(errno) ? EAGAIN : errno;
+}
+
 int kh_io_tcp_flush(struct kh_io_tcp *tcp)
 {
     int error = tcp->is_connecting ? finish_connect(tcp) : 0;
 
+    if (error == 0 && tcp->tls != NULL)
+        error = kh_io_tls_shake(tcp->tls);
     while (error == 0 && tcp->queue_at < tcp->queue_end) {
-        ssize_t sent =
-            send(tcp->fd, tcp->queue + tcp->queue_at, tcp->queue_end - tcp->queue_at, MSG_NOSIGNAL);
+        size_t taken;
 
-        if (sent < 0)
-            return is_for_now(errno) ? 0 : errno;
-        tcp->queue_at += (size_t)sent;
+        error = write_some(tcp, tcp->queue + tcp->queue_at, tcp->queue_end - tcp->queue_at, &taken);
+        tcp->queue_at += taken;
     }
     if (error == 0)
         drop_queue(tcp);
-    return error;
+    return error == EAGAIN ? 0 : error;
 }

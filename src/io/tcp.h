@@ -5,7 +5,7 @@
  * Nothing waits.  What the peer does not take at once is kept in a queue of its own; a frame that
  * does not fit into the queue is dropped and counted, as a full socket drops a datagram, so frames
  * never arrive cut.  What frames are is the caller's business.  All addresses have the transport
- * KH_TCP.
+ * KH_TCP, or KH_TLS once a connection speaks it.
  */
 #ifndef KH_IO_TCP_H
 #define KH_IO_TCP_H
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "io/tls.h"
 
 #define KH_IO_TCP_QUEUE_MAX 32768 /* bytes: some thirty of our longest datagrams */
 #define KH_IO_TCP_PADDING_MAX 3   /* zeros that may follow a frame */
@@ -29,7 +30,8 @@ struct kh_io_tcp {
     struct kh_addr local;
     struct kh_addr remote;
     bool is_connecting;
-    uint8_t *queue; /* owned; NULL while nothing waits */
+    struct kh_io_tls *tls; /* owned; NULL: what is sent goes as it is */
+    uint8_t *queue;        /* owned; NULL while nothing waits */
     size_t queue_at;
     size_t queue_end;
     uint64_t dropped_full;
@@ -43,11 +45,19 @@ void kh_io_tcp_listener_close(struct kh_io_tcp_listener *listener);
 int kh_io_tcp_accept(const struct kh_io_tcp_listener *listener, struct kh_io_tcp *out);
 /* Begins to connect; frames may be sent at once.  Returns 0 or an errno value. */
 int kh_io_tcp_connect(const struct kh_addr *to, struct kh_io_tcp *out);
+/* From now on all goes through TLS, before anything was sent or received.  `name`: see tls.h.
+ * False without memory. */
+bool kh_io_tcp_start_tls(struct kh_io_tcp *tcp, const struct kh_io_tls_context *context,
+                         const char *name);
+/* Looks at the first byte that came and leaves it there.  Returns 0 or as receive does. */
+int kh_io_tcp_peek(const struct kh_io_tcp *tcp, uint8_t *byte);
 void kh_io_tcp_close(struct kh_io_tcp *tcp); /* what is still queued is lost */
 
 /* Receives what has come.  Returns 0 and *len > 0; EAGAIN if nothing did; or why the connection is
  * over, EPIPE if the peer ended it. */
 int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *len);
+/* There is more to receive, and the descriptor does not tell. */
+bool kh_io_tcp_has_pending(const struct kh_io_tcp *tcp);
 
 /* Sends or queues one frame and the zeros behind it; false if it was dropped, whole. */
 bool kh_io_tcp_send(struct kh_io_tcp *tcp, const uint8_t *frame, size_t len, size_t padding);

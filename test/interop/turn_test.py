@@ -2,8 +2,8 @@
 """coturn's test client against knotholed: turn_test.py KNOTHOLED
 
 turnutils_uclient talks to itself through the relay (-y) over the loopback interface, with credentials of
-the shared secret: by channels and by Send indications, over UDP and TCP, IPv4 and IPv6.  Not a datagram
-may be lost.  Exits 77, which Meson takes for "skipped", where there is no turnutils_uclient.
+the shared secret: by channels and by Send indications, over UDP, TCP and TLS, IPv4 and IPv6.  Not a
+datagram may be lost.  Exits 77, which Meson takes for "skipped", where there is no turnutils_uclient.
 """
 import base64
 import hashlib
@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -103,6 +104,17 @@ def peer(text, identity):
                      + bytes(a ^ b for a, b in zip(ip, mask)))
 
 
+def certificate(test):
+    """The options to serve TLS with a certificate made for this test."""
+    folder = tempfile.TemporaryDirectory(prefix="knothole-")
+    test.addCleanup(folder.cleanup)
+    files = [os.path.join(folder.name, name) for name in ("certificate.pem", "key.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "2", "-subj", "/CN=example.org", "-out", files[0], "-keyout", files[1]],
+                   check=True, capture_output=True)
+    return ["--tls-cert", files[0], "--tls-key", files[1]]
+
+
 class Turn(unittest.TestCase):
     def run_client(self, server, host, *options):
         return subprocess.Popen(
@@ -111,11 +123,11 @@ class Turn(unittest.TestCase):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def test_nothing_is_lost(self):
-        kinds = [["127.0.0.1"], ["127.0.0.1", "-s"], ["127.0.0.1", "-g", "-s"],
-                 ["127.0.0.1", "-t"], ["127.0.0.1", "-t", "-s"]]
-        server = Server("--allow-private-peers")
+        ways = [[], ["-s"], ["-t"], ["-t", "-s"], ["-t", "-S"], ["-t", "-S", "-s"]]
+        kinds = [["127.0.0.1", *way] for way in ways] + [["127.0.0.1", "-g", "-s"]]
+        server = Server("--allow-private-peers", *certificate(self))
         if "[::1]" in server.ports:
-            kinds += [["::1", "-x"], ["::1", "-x", "-s"]]
+            kinds += [["::1", "-x", *way] for way in ways]
         clients = [(kind, self.run_client(server, *kind)) for kind in kinds]
         try:
             for kind, client in clients:
