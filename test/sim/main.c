@@ -58,10 +58,13 @@ static size_t scenario_count(void)
 static const struct scenario *scenario_of(const struct options *options, uint64_t index)
 {
     size_t count = scenario_count();
+    const struct scenario *scenario;
 
     if (options->scenario != NULL)
         return options->scenario;
-    return index < NAMED_SEEDS * count ? scenario_at(index % count) : scenario_at(0);
+    scenario = index < NAMED_SEEDS * count ? scenario_at(index % count) : scenario_at(0);
+    /* One that measures needs many seeds of its own. */
+    return scenario->report == NULL ? scenario : scenario_at(0);
 }
 
 static void print_failure(const struct scenario *scenario, uint64_t seed, kh_time at,
@@ -171,10 +174,14 @@ static int run_all(const struct options *options)
 
     if (progress == MAP_FAILED)
         return 1;
+    if (options->scenario != NULL && options->scenario->prepare != NULL)
+        options->scenario->prepare();
     if (options->seeds == 1)
         run_index(options, 0, &progress[0]);
     else
         supervise(options, progress);
+    if (options->scenario != NULL && options->scenario->report != NULL)
+        options->scenario->report();
     for (unsigned i = 0; i < JOBS_MAX; i++) {
         sum.runs += progress[i].runs;
         sum.failures += progress[i].failures;

@@ -290,3 +290,16 @@ void sim_probe(struct sim *sim, int member)
     kh_node_probe(at->node, sim_member_now(sim, at));
     sim_member_drain(sim, member);
 }
+
+void sim_map_port(struct sim *sim, int member)
+{
+    struct member *at = &sim->members[member];
+    struct nat *nat = net_nat(sim->net, at->realm);
+    struct kh_addr mapped = nat_config_of(nat)->external;
+
+    mapped.port = (uint16_t)dice_range(&sim->dice, 1024, 65535);
+    if (!nat_forward(nat, &at->addrs[0], mapped.port) ||
+        kh_node_add_mapped(at->node, sim_member_now(sim, at), &at->addrs[0], &mapped) != KH_OK)
+        sim_fail(sim, "%s gets no port of its router", at->name);
+    sim_member_drain(sim, member);
+}

@@ -176,7 +176,7 @@ SCENARIO(only_relays_and_no_relays_talk_by_signals)
 }
 
 /* clang-format off */
-#define NAMED(name) {#name, name}
+#define NAMED(name) {#name, name, NULL, NULL}
 static const struct scenario scenarios[] = {
     NAMED(symmetric_pair_talks_through_the_relay),
     NAMED(a_direct_path_is_better_than_the_relay),

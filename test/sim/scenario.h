@@ -17,6 +17,9 @@
 struct scenario {
     const char *name;
     bool (*run)(struct sim *sim);
+    /* Of a scenario that measures: called before and after all its seeds; NULL: nothing. */
+    void (*prepare)(void);
+    void (*report)(void);
 };
 
 /* The n-th scenario; NULL past the last. */
@@ -43,5 +46,10 @@ static inline bool talk(struct sim *sim, int a, int b)
 /* Any members, any boxes, any troubles, drawn from the seed: nothing is lost, doubled or forged,
  * and all find the best paths there are. */
 bool scenario_random(struct sim *sim);
+
+/* Every kind of site meets every kind; the seed says which (pairs.c). */
+bool scenario_pairs(struct sim *sim);
+void scenario_pairs_prepare(void);
+void scenario_pairs_report(void);
 
 #endif

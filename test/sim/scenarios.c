@@ -529,9 +529,10 @@ SCENARIO(a_quiet_hour_keeps_the_path)
 }
 
 /* clang-format off */
-#define NAMED(name) {#name, name}
+#define NAMED(name) {#name, name, NULL, NULL}
 static const struct scenario scenarios[] = {
-    {"random", scenario_random},
+    {"random", scenario_random, NULL, NULL},
+    {"pairs", scenario_pairs, scenario_pairs_prepare, scenario_pairs_report},
     NAMED(friends_behind_port_restricted_cones_talk_directly),
     NAMED(full_cone_meets_port_restricted),
     NAMED(full_cone_meets_symmetric),

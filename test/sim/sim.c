@@ -422,6 +422,11 @@ kh_time sim_now(const struct sim *sim)
     return net_now(sim->net);
 }
 
+uint64_t sim_seed(const struct sim *sim)
+{
+    return sim->config.seed;
+}
+
 uint64_t sim_hash(const struct sim *sim)
 {
     return sim->hash;

@@ -67,6 +67,8 @@ void sim_vanish(struct sim *sim, int member); /* without: the program is gone */
 /* The same person comes back, for a new stay with the ticket of the last: a new member's number. */
 int sim_return(struct sim *sim, int member);
 void sim_probe(struct sim *sim, int member);
+/* Its router leads a port to it, and it knows: what PCP and UPnP come to.  After sim_join. */
+void sim_map_port(struct sim *sim, int member);
 void sim_disconnect(struct sim *sim, int member); /* its connection to the server breaks */
 void sim_stop_server(struct sim *sim);
 void sim_add_relay(struct sim *sim);    /* starts the server anew, as a relay too */
@@ -103,6 +105,7 @@ unsigned sim_warnings(const struct sim *sim, int member); /* that it was given *
 /* The address everyone would know it by: its own, or that of the outermost box before it. */
 struct kh_addr sim_public_addr(const struct sim *sim, int member);
 unsigned sim_said(const struct sim *sim, int member);
+uint64_t sim_seed(const struct sim *sim);
 uint64_t sim_hash(const struct sim *sim); /* of all that happened */
 uint64_t sim_steps(const struct sim *sim);
 

@@ -14,6 +14,7 @@
 #include "support/dice.h"
 
 #define HOSTS_MAX 64       /* inside hosts that can own a block of ports: more than any lab has */
+#define FORWARDS_MAX 8     /* ports led inside by hand: tests need one or two */
 #define RANDOM_TRIES 64    /* then a linear search: a table this full is rare and must not loop */
 #define REBIND_SHIFT 20000 /* how far a port-preserving box moves its ports in a rebinding */
 
@@ -29,6 +30,12 @@ struct block {
     uint16_t port_min;
 };
 
+/* A port somebody asked to be led inside. */
+struct forward {
+    struct kh_addr inside;
+    struct kh_addr external;
+};
+
 struct nat {
     struct nat_config config;
     struct dice dice;
@@ -36,6 +43,8 @@ struct nat {
     size_t session_count;
     struct block blocks[HOSTS_MAX];
     size_t block_count;
+    struct forward forwards[FORWARDS_MAX];
+    size_t forward_count;
     uint16_t last_port; /* the last one given out in sequence; 0: none yet */
     uint16_t shift;     /* added to ports we would preserve */
     kh_time expire_at;  /* nothing expires before */
@@ -132,6 +141,9 @@ static bool translates(const struct nat *nat, const struct kh_addr *inside)
 
 static bool port_is_taken(const struct nat *nat, const struct kh_addr *external)
 {
+    for (size_t i = 0; i < nat->forward_count; i++)
+        if (kh_addr_equal(&nat->forwards[i].external, external))
+            return true;
     for (size_t i = 0; i < nat->session_count; i++)
         if (kh_addr_equal(&nat->sessions[i].external, external))
             return true;
@@ -269,6 +281,12 @@ static struct session *find_session(struct nat *nat, const struct nat_flow *flow
 static bool find_mapping(const struct nat *nat, const struct nat_flow *flow,
                          struct kh_addr *external)
 {
+    for (size_t i = 0; i < nat->forward_count; i++) {
+        if (kh_addr_equal(&nat->forwards[i].inside, &flow->from)) {
+            *external = nat->forwards[i].external;
+            return true;
+        }
+    }
     for (size_t i = 0; i < nat->session_count; i++) {
         const struct session *session = &nat->sessions[i];
 
@@ -346,6 +364,18 @@ enum nat_verdict nat_outbound(struct nat *nat, kh_time now, struct nat_flow *flo
     return NAT_FORWARD;
 }
 
+/* To a forwarded port; then `to` is the address inside. */
+static bool is_led_inside(const struct nat *nat, struct nat_flow *flow)
+{
+    for (size_t i = 0; i < nat->forward_count; i++) {
+        if (!kh_addr_equal(&nat->forwards[i].external, &flow->to))
+            continue;
+        flow->to = nat->forwards[i].inside;
+        return true;
+    }
+    return false;
+}
+
 enum nat_verdict nat_inbound(struct nat *nat, kh_time now, struct nat_flow *flow)
 {
     bool is_mapped = false;
@@ -365,7 +395,7 @@ enum nat_verdict nat_inbound(struct nat *nat, kh_time now, struct nat_flow *flow
         nat->stats.forwarded++;
         return NAT_FORWARD;
     }
-    if (nat->config.kind == NAT_KIND_OPEN) {
+    if (nat->config.kind == NAT_KIND_OPEN || is_led_inside(nat, flow)) {
         nat->stats.forwarded++;
         return NAT_FORWARD;
     }
@@ -376,8 +406,22 @@ enum nat_verdict nat_inbound(struct nat *nat, kh_time now, struct nat_flow *flow
     return NAT_DROP;
 }
 
+bool nat_forward(struct nat *nat, const struct kh_addr *inside, uint16_t port)
+{
+    struct kh_addr external = nat->config.external;
+
+    external.port = port;
+    external.transport = inside->transport;
+    if (nat->forward_count == FORWARDS_MAX || port_is_taken(nat, &external))
+        return false;
+    nat->forwards[nat->forward_count++] =
+        (struct forward){.inside = *inside, .external = external};
+    return true;
+}
+
 void nat_rebind(struct nat *nat)
 {
+    nat->forward_count = 0;
     nat->session_count = 0;
     nat->block_count = 0;
     nat->last_port = 0;

@@ -94,6 +94,10 @@ enum nat_verdict nat_outbound(struct nat *nat, kh_time now, struct nat_flow *flo
 /* A datagram from outside.  FORWARD: `to` is now the inside address. */
 enum nat_verdict nat_inbound(struct nat *nat, kh_time now, struct nat_flow *flow);
 
+/* Leads our external port to this inside address, for everyone, as PCP and UPnP ask a router to;
+ * what leaves from there gets that port.  False if the port is taken. */
+KH_MUST_USE bool nat_forward(struct nat *nat, const struct kh_addr *inside, uint16_t port);
+
 /* Forgets everything, as after a restart; even a box that preserves ports gives new ones. */
 void nat_rebind(struct nat *nat);
 /* The same, and with another external address: the provider's nightly disconnect. */

@@ -212,6 +212,27 @@ static void each_host_stays_in_its_block(void **state)
     nat_free(nat);
 }
 
+static void a_forwarded_port_is_open_to_everyone_and_used_to_leave(void **state)
+{
+    struct nat *nat = named("symmetric-random");
+    struct kh_addr external = OUTSIDE, alice = ALICE, carol = CAROL, other = ALICE, seen;
+
+    (void)state;
+    external.port = 4000;
+    other.port = 5001;
+    assert_true(nat_forward(nat, &alice, 4000));
+    assert_false(nat_forward(nat, &carol, 4000));
+    assert_true(in(nat, 0, STRANGER, external, ALICE));
+    seen = out(nat, 0, ALICE, SERVER);
+    assert_true(kh_addr_equal(&seen, &external));
+    seen = out(nat, 0, ALICE, STRANGER);
+    assert_true(kh_addr_equal(&seen, &external));
+    assert_int_not_equal(out(nat, 0, other, SERVER).port, 4000);
+    nat_rebind(nat);
+    assert_false(in(nat, 0, STRANGER, external, ALICE));
+    nat_free(nat);
+}
+
 static void mapping_dies_of_silence(void **state)
 {
     struct nat *nat = box_of((struct nat_config){.ports = NAT_PORTS_RANDOM});
@@ -435,6 +456,7 @@ int main(void)
         cmocka_unit_test(sequence_wraps_at_the_end_of_the_range),
         cmocka_unit_test(random_ports_are_spread),
         cmocka_unit_test(each_host_stays_in_its_block),
+        cmocka_unit_test(a_forwarded_port_is_open_to_everyone_and_used_to_leave),
         cmocka_unit_test(mapping_dies_of_silence),
         cmocka_unit_test(mapping_lives_by_what_goes_out_or_by_both),
         cmocka_unit_test(hairpin_turns_back_or_not),
