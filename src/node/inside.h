@@ -14,9 +14,10 @@
 #include "base/outbox.h"
 #include "base/ring.h"
 #include "node/node.h"
+#include "node/tcp.h"
 #include "turn/turn.h"
 
-#define LOCALS_MAX 32   /* KH_NODE_ADDRS_MAX, two reflexive ones, and as many just replaced */
+#define LOCALS_MAX 64   /* KH_NODE_ADDRS_MAX by UDP and TCP, some more, and as many just replaced */
 #define EVENTS_MAX 8    /* one step makes at most three, and they are taken before the next step */
 #define DEPARTED_MAX 16 /* goodbyes that outran the server's; it repeats no older ones */
 #define KNOWN_MAX 64    /* names remembered: as many as a room has members */
@@ -73,6 +74,9 @@ struct kh_node_neighbour {
     struct kh_room_member_id id;
     struct kh_room_card card;
     struct kh_addr public; /* where the server sees it; none: not told */
+    kh_time met_at;
+    struct kh_addr lost_local; /* of a connection that ended, until the peer is told; none */
+    struct kh_addr lost_remote;
     bool listed;           /* at the server */
     bool gone;             /* to be forgotten in the next step */
     bool blocked;          /* its channel is full */
@@ -89,7 +93,7 @@ struct kh_node_neighbour {
         bool blocked;
     } room;
     struct {              /* what the peer was told */
-        uint32_t locals;  /* bit i: locals[i] of the node */
+        uint64_t locals;  /* bit i: locals[i] of the node */
         uint32_t remotes; /* bit i: see remote_candidate */
         bool credentials;
     } given;
@@ -163,6 +167,7 @@ struct kh_node {
     struct kh_addr mapped;      /* where the server sees us … */
     struct kh_addr mapped_base; /* … when we send from here */
     struct kh_node_reflexive reflexive;
+    struct kh_node_tcp tcp;
     struct kh_node_relayed relayed;
     struct kh_node_sockets sockets;
     struct kh_nat_class nat; /* ours, as the card tells it; a neighbour's is in its card */
@@ -208,6 +213,8 @@ void kh_node_mail_clear(struct kh_node_mailbox *box);
 /* ---- local.c ---- */
 /* Makes the candidates what addresses and mapped address say; true if the card should follow. */
 bool kh_node_update_locals(struct kh_node *node);
+/* One of our UDP addresses that others may know. */
+bool kh_node_is_host(const struct kh_node *node, const struct kh_addr *addr);
 size_t kh_node_list_hosts(const struct kh_node *node,
                           struct kh_room_candidate out[static KH_ROOM_CANDIDATES_MAX]);
 

@@ -26,7 +26,7 @@ static bool is_usable(const struct kh_node *node, const struct kh_addr *addr)
     return true;
 }
 
-static bool is_host(const struct kh_node *node, const struct kh_addr *addr)
+bool kh_node_is_host(const struct kh_node *node, const struct kh_addr *addr)
 {
     if (node->paths == KH_NODE_PATHS_RELAY)
         return false; /* whatever we have, it is nobody's business */
@@ -53,12 +53,27 @@ static bool is_port_mapped(const struct kh_node *node, const struct kh_ice_candi
     return false;
 }
 
+static bool is_by_tcp(const struct kh_ice_candidate *candidate)
+{
+    return candidate->base.transport == KH_TCP;
+}
+
+static bool is_wanted_by_tcp(const struct kh_node *node, const struct kh_ice_candidate *candidate)
+{
+    if (!kh_node_tcp_is_base(node, &candidate->base))
+        return false;
+    return candidate->kind == KH_ICE_HOST || (kh_addr_equal(&candidate->addr, &node->tcp.mapped) &&
+                                              kh_addr_equal(&candidate->base, &node->tcp.base));
+}
+
 static bool is_wanted(const struct kh_node *node, const struct kh_ice_candidate *candidate)
 {
+    if (is_by_tcp(candidate))
+        return is_wanted_by_tcp(node, candidate);
     if (candidate->kind == KH_ICE_RELAYED)
         return kh_addr_equal(&candidate->addr, &node->relayed.addr4) ||
                kh_addr_equal(&candidate->addr, &node->relayed.addr6);
-    if (!is_host(node, &candidate->base))
+    if (!kh_node_is_host(node, &candidate->base))
         return false;
     if (candidate->kind == KH_ICE_MAPPED)
         return is_port_mapped(node, candidate);
@@ -74,7 +89,7 @@ static bool is_free(const struct kh_node *node, size_t slot)
     if (node->locals[slot].in_use)
         return false;
     for (size_t i = 0; i < node->neighbour_count; i++)
-        if (node->neighbours[i]->given.locals & (1u << slot))
+        if (node->neighbours[i]->given.locals & (UINT64_C(1) << slot))
             return false;
     return true;
 }
@@ -106,7 +121,7 @@ static void want_reflexive(struct kh_node *node, const struct kh_addr *mapped,
     struct kh_ice_candidate reflexive = {
         .kind = KH_ICE_SERVER_REFLEXIVE, .addr = *mapped, .base = *base};
 
-    if (is_host(node, base) && !kh_addr_equal(mapped, base))
+    if (kh_node_is_host(node, base) && !kh_addr_equal(mapped, base))
         want(node, &reflexive);
 }
 
@@ -116,7 +131,7 @@ static bool want_port_mapped(struct kh_node *node, const struct kh_node_port *po
     struct kh_ice_candidate mapped = {
         .kind = KH_ICE_MAPPED, .addr = port->mapped, .base = port->base};
 
-    return is_host(node, &port->base) && want(node, &mapped);
+    return kh_node_is_host(node, &port->base) && want(node, &mapped);
 }
 
 static bool want_relayed(struct kh_node *node, const struct kh_addr *addr)
@@ -124,6 +139,31 @@ static bool want_relayed(struct kh_node *node, const struct kh_addr *addr)
     struct kh_ice_candidate relayed = {.kind = KH_ICE_RELAYED, .addr = *addr, .base = *addr};
 
     return !kh_addr_is_none(addr) && want(node, &relayed);
+}
+
+/* The twins of our host candidates, and where the server sees their port.  Returns true if the card
+ * should tell one. */
+static bool want_by_tcp(struct kh_node *node)
+{
+    const unsigned all = KH_ICE_TCP_ACTIVE | KH_ICE_TCP_PASSIVE | KH_ICE_TCP_SIMULTANEOUS;
+    struct kh_ice_candidate reflexive = {.kind = KH_ICE_SERVER_REFLEXIVE,
+                                         .addr = node->tcp.mapped,
+                                         .base = node->tcp.base,
+                                         .tcp = all};
+    bool changed = false;
+
+    for (size_t i = 0; i < node->addr_count; i++) {
+        struct kh_ice_candidate host = {.kind = KH_ICE_HOST, .addr = node->addrs[i], .tcp = all};
+
+        host.addr.transport = KH_TCP;
+        host.base = host.addr;
+        if (kh_node_tcp_is_base(node, &host.base) && want(node, &host))
+            changed = true;
+    }
+    if (kh_node_tcp_is_base(node, &reflexive.base) &&
+        !kh_addr_equal(&reflexive.addr, &reflexive.base) && want(node, &reflexive))
+        changed = true;
+    return changed;
 }
 
 bool kh_node_update_locals(struct kh_node *node)
@@ -142,7 +182,7 @@ bool kh_node_update_locals(struct kh_node *node)
         struct kh_ice_candidate host = {
             .kind = KH_ICE_HOST, .addr = node->addrs[i], .base = node->addrs[i]};
 
-        if (is_host(node, &node->addrs[i]) && want(node, &host))
+        if (kh_node_is_host(node, &node->addrs[i]) && want(node, &host))
             changed = true;
     }
     want_reflexive(node, &node->mapped, &node->mapped_base);
@@ -150,8 +190,29 @@ bool kh_node_update_locals(struct kh_node *node)
     for (size_t i = 0; i < KH_NODE_MAPPED_MAX; i++)
         if (want_port_mapped(node, &node->ports[i]))
             changed = true;
+    changed = want_by_tcp(node) || changed;
     changed = want_relayed(node, &node->relayed.addr4) || changed;
     return want_relayed(node, &node->relayed.addr6) || changed;
+}
+
+/* False for what the card does not tell: the one we joined by is left to the server, which tells it
+ * anyway, and sooner. */
+static bool tell(const struct kh_node *node, const struct kh_ice_candidate *candidate,
+                 struct kh_room_candidate *out)
+{
+    *out = (struct kh_room_candidate){.addr = candidate->addr};
+    if (is_by_tcp(candidate))
+        out->tcp = KH_ROOM_TCP_PASSIVE | KH_ROOM_TCP_SIMULTANEOUS;
+    if (candidate->kind == KH_ICE_MAPPED)
+        out->kind = KH_ROOM_CANDIDATE_MAPPED;
+    else if (candidate->kind == KH_ICE_HOST)
+        out->kind = KH_ROOM_CANDIDATE_HOST;
+    else if (candidate->kind == KH_ICE_RELAYED)
+        out->kind = KH_ROOM_CANDIDATE_RELAYED;
+    else
+        out->kind = KH_ROOM_CANDIDATE_REFLEXIVE;
+    return out->kind != KH_ROOM_CANDIDATE_REFLEXIVE || is_by_tcp(candidate) ||
+           is_asked_for(node, candidate);
 }
 
 size_t kh_node_list_hosts(const struct kh_node *node,
@@ -159,22 +220,15 @@ size_t kh_node_list_hosts(const struct kh_node *node,
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < LOCALS_MAX && count < KH_ROOM_CANDIDATES_MAX; i++) {
-        const struct kh_node_local *local = &node->locals[i];
+    /* TCP comes last: a card may be full before. */
+    for (int by_tcp = 0; by_tcp <= 1; by_tcp++) {
+        for (size_t i = 0; i < LOCALS_MAX && count < KH_ROOM_CANDIDATES_MAX; i++) {
+            const struct kh_node_local *local = &node->locals[i];
 
-        /* The one we joined by is left to the server, which tells it anyway, and sooner. */
-        if (local->in_use && local->candidate.kind == KH_ICE_MAPPED)
-            out[count++] =
-                (struct kh_room_candidate){KH_ROOM_CANDIDATE_MAPPED, local->candidate.addr};
-        else if (local->in_use && local->candidate.kind == KH_ICE_HOST)
-            out[count++] =
-                (struct kh_room_candidate){KH_ROOM_CANDIDATE_HOST, local->candidate.addr};
-        else if (local->in_use && local->candidate.kind == KH_ICE_RELAYED)
-            out[count++] =
-                (struct kh_room_candidate){KH_ROOM_CANDIDATE_RELAYED, local->candidate.addr};
-        else if (local->in_use && is_asked_for(node, &local->candidate))
-            out[count++] =
-                (struct kh_room_candidate){KH_ROOM_CANDIDATE_REFLEXIVE, local->candidate.addr};
+            if (local->in_use && is_by_tcp(&local->candidate) == (by_tcp == 1) &&
+                tell(node, &local->candidate, &out[count]))
+                count++;
+        }
     }
     return count;
 }

@@ -110,6 +110,56 @@ static void a_mapped_port_is_told_while_its_base_is_ours(void **state)
 }
 
 /* A place in the table is not taken again before every neighbour knows that its owner is gone. */
+/* Twins of the hosts, and the port as the server sees it, behind all that goes by UDP. */
+static void tcp_is_told_once_somebody_needs_it(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_room_candidate told[KH_ROOM_CANDIDATES_MAX];
+    struct kh_addr twin = addr_of("10.0.0.5");
+
+    (void)state;
+    twin.transport = KH_TCP;
+    node->tcp.ipv4 = true;
+    assert_true(add(node, "10.0.0.5"));
+    assert_true(add(node, "[2001:db8::5]"));
+    assert_int_equal(kh_node_list_hosts(node, told), 2);
+    kh_node_tcp_use(node);
+    assert_true(node->tcp.is_used && node->card_due);
+    assert_int_equal(kh_node_list_hosts(node, told), 3);
+    assert_true(kh_addr_equal(&told[2].addr, &twin));
+    assert_int_equal(told[2].tcp, KH_ROOM_TCP_PASSIVE | KH_ROOM_TCP_SIMULTANEOUS);
+    node->tcp.base = twin;
+    node->tcp.mapped = addr_of("203.0.113.9:4001");
+    node->tcp.mapped.transport = KH_TCP;
+    assert_true(kh_node_update_locals(node));
+    assert_int_equal(kh_node_list_hosts(node, told), 4);
+    assert_int_equal(told[3].kind, KH_ROOM_CANDIDATE_REFLEXIVE);
+    assert_true(kh_addr_equal(&told[3].addr, &node->tcp.mapped));
+    node->addrs[0] = addr_of("10.0.0.6");
+    assert_true(kh_node_update_locals(node));
+    twin = addr_of("10.0.0.6");
+    twin.transport = KH_TCP;
+    assert_int_equal(kh_node_list_hosts(node, told), 3);
+    assert_true(kh_addr_equal(&told[2].addr, &twin));
+    free(node);
+}
+
+static void who_hides_tells_no_tcp_either(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_room_candidate told[KH_ROOM_CANDIDATES_MAX];
+
+    (void)state;
+    node->tcp.ipv4 = node->tcp.ipv6 = true;
+    node->paths = KH_NODE_PATHS_RELAY;
+    assert_false(add(node, "10.0.0.5"));
+    kh_node_tcp_use(node);
+    assert_false(node->tcp.is_used);
+    assert_int_equal(kh_node_list_hosts(node, told), 0);
+    assert_true(kh_node_tcp_timeout(node) == KH_NEVER);
+    free(node);
+}
+
 static void a_place_is_free_when_all_neighbours_know(void **state)
 {
     struct kh_node *node = calloc(1, sizeof *node);
@@ -158,6 +208,8 @@ int main(void)
         cmocka_unit_test(loopback_counts_only_where_nothing_better_is),
         cmocka_unit_test(what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card),
         cmocka_unit_test(a_mapped_port_is_told_while_its_base_is_ours),
+        cmocka_unit_test(tcp_is_told_once_somebody_needs_it),
+        cmocka_unit_test(who_hides_tells_no_tcp_either),
         cmocka_unit_test(a_place_is_free_when_all_neighbours_know),
         cmocka_unit_test(a_name_is_pinned_to_its_first_key),
     };

@@ -32,6 +32,7 @@ struct kh_node_neighbour *kh_node_add_neighbour(struct kh_node *node,
         return NULL;
     neighbour->id = *id;
     neighbour->listed = true;
+    neighbour->met_at = node->now;
     node->neighbours[node->neighbour_count++] = neighbour;
     return neighbour;
 }
@@ -123,6 +124,7 @@ void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour
         neighbour->given.credentials = false;
     neighbour->given.remotes = 0; /* what is given twice changes nothing */
     neighbour->card = *card;
+    kh_node_tcp_follow(node, card);
     if (renamed && neighbour->room.present)
         introduce(node, neighbour);
 }

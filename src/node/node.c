@@ -69,6 +69,9 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     node->settled = true;
     node->leave_by = KH_NEVER;
     node->reflexive.ask_at = KH_NEVER;
+    node->tcp.ask_at = KH_NEVER;
+    node->tcp.ipv4 = config->tcp_ipv4;
+    node->tcp.ipv6 = config->tcp_ipv6;
     node->relayed.ask_at = KH_NEVER;
     memcpy(node->servers, config->servers, sizeof node->servers);
     memcpy(node->name, config->name, sizeof node->name);
@@ -311,7 +314,8 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
     node->datagrams++;
     if (is_from_server(node, datagram) &&
         (kh_rendezvous_client_handle_datagram(node->rendezvous, now, datagram) ||
-         kh_node_reflexive_handle_datagram(node, datagram)))
+         kh_node_reflexive_handle_datagram(node, datagram) ||
+         kh_node_tcp_handle_datagram(node, datagram)))
         return true;
     if (is_from_server(node, datagram) && kh_node_relayed_handle_datagram(node, datagram, &inner)) {
         if (inner.data != NULL && !offer_to_peers(node, &inner))
@@ -324,6 +328,17 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
     return false;
 }
 
+void kh_node_handle_lost(struct kh_node *node, kh_time now, const struct kh_addr *local,
+                         const struct kh_addr *remote)
+{
+    begin_input(node, now);
+    kh_node_tcp_handle_lost(node, remote);
+    for (size_t i = 0; i < node->neighbour_count; i++) {
+        node->neighbours[i]->lost_local = *local;
+        node->neighbours[i]->lost_remote = *remote;
+    }
+}
+
 void kh_node_handle_timeout(struct kh_node *node, kh_time now)
 {
     begin_input(node, now);
@@ -333,6 +348,7 @@ void kh_node_handle_timeout(struct kh_node *node, kh_time now)
     node->server_timeout_due = true;
     node->relayed.timeout_due = true;
     kh_node_reflexive_handle_timeout(node);
+    kh_node_tcp_handle_timeout(node);
     for (size_t i = 0; i < node->neighbour_count; i++)
         node->neighbours[i]->timeout_due = true;
 }

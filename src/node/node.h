@@ -38,6 +38,7 @@ struct kh_node_config {
     char name[KH_ROOM_NAME_MAX + 1];
     struct kh_rendezvous_ticket ticket;
     enum kh_node_paths paths;
+    bool tcp_ipv4, tcp_ipv6; /* TCP is listened for on the port numbers of our UDP addresses, too */
     uint8_t seed[32];
     struct kh_log log;
 };
@@ -130,6 +131,11 @@ void kh_node_disconnected(struct kh_node *node, kh_time now, const struct kh_add
 /* Says goodbye to server and peers; LEFT comes within 2 s whatever the network does. */
 void kh_node_leave(struct kh_node *node, kh_time now);
 
+/* A TCP connection between a port of ours and a peer or the server ended, or could not be made.
+ * What goes by TCP from one of our addresses opens one from there if there is none; a `from` with a
+ * port and no IP leaves the interface to the system. */
+void kh_node_handle_lost(struct kh_node *node, kh_time now, const struct kh_addr *local,
+                         const struct kh_addr *remote);
 bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_datagram *datagram);
 void kh_node_handle_timeout(struct kh_node *node, kh_time now);
 bool kh_node_next_transmit(struct kh_node *node, struct kh_datagram *out);

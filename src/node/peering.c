@@ -133,7 +133,7 @@ static bool give_local(struct kh_node *node, struct kh_node_neighbour *neighbour
 {
     for (size_t i = 0; i < LOCALS_MAX; i++) {
         const struct kh_node_local *local = &node->locals[i];
-        uint32_t bit = 1u << i;
+        uint64_t bit = UINT64_C(1) << i;
         bool wanted = is_for(local, neighbour);
 
         if (wanted == ((neighbour->given.locals & bit) != 0))
@@ -173,7 +173,7 @@ static bool make_reachable(const struct kh_node *node, struct kh_addr *addr)
     enum kh_addr_reach reach = kh_addr_reach(addr);
     const struct kh_addr *local;
 
-    if (addr->port == 0 || addr->transport != KH_UDP)
+    if (addr->port == 0 || addr->transport > KH_TCP)
         return false;
     if (reach == KH_REACH_GLOBAL || reach == KH_REACH_PRIVATE)
         return true;
@@ -184,6 +184,12 @@ static bool make_reachable(const struct kh_node *node, struct kh_addr *addr)
         return false;
     addr->scope = local->scope; /* the peer's own index means nothing here (RFC 4007 11) */
     return true;
+}
+
+static unsigned tcp_of(const struct kh_room_candidate *candidate)
+{
+    return ((candidate->tcp & KH_ROOM_TCP_PASSIVE) != 0 ? KH_ICE_TCP_PASSIVE : 0u) |
+           ((candidate->tcp & KH_ROOM_TCP_SIMULTANEOUS) != 0 ? KH_ICE_TCP_SIMULTANEOUS : 0u);
 }
 
 /* The candidates of its card, and behind them where the server sees it. */
@@ -201,7 +207,8 @@ static bool remote_candidate(const struct kh_node *node, const struct kh_node_ne
     if (at < card->candidate_count) {
         assert(card->candidates[at].kind <= KH_ROOM_CANDIDATE_MAPPED);
         *out = (struct kh_ice_candidate){.kind = kinds[card->candidates[at].kind],
-                                         .addr = card->candidates[at].addr};
+                                         .addr = card->candidates[at].addr,
+                                         .tcp = tcp_of(&card->candidates[at])};
     } else {
         *out =
             (struct kh_ice_candidate){.kind = KH_ICE_SERVER_REFLEXIVE, .addr = neighbour->public};
@@ -263,11 +270,19 @@ static bool give_mail(struct kh_node *node, struct kh_node_neighbour *neighbour)
     return true;
 }
 
-/* Time, a wish to check again, a goodbye: what was noted for it meanwhile. */
+/* Time, a lost connection, a wish to check again, a goodbye: what was noted for it meanwhile. */
 static bool give_notes(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     struct kh_peer *peer = neighbour->peer;
 
+    if (!kh_addr_is_none(&neighbour->lost_local)) {
+        struct kh_addr local = neighbour->lost_local;
+
+        neighbour->lost_local = (struct kh_addr){0};
+        kh_node_stash_peer(node, peer);
+        kh_peer_handle_lost(peer, node->now, &local, &neighbour->lost_remote);
+        return true;
+    }
     if (neighbour->timeout_due) {
         neighbour->timeout_due = false;
         if (kh_peer_timeout(peer) > node->now)

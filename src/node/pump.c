@@ -172,6 +172,7 @@ bool kh_node_next_transmit(struct kh_node *node, struct kh_datagram *out)
     assert(node->settled);
     if (kh_outbox_next(&node->outbox, out) ||
         kh_stun_transaction_next_transmit(&node->reflexive.transaction, out) ||
+        kh_stun_transaction_next_transmit(&node->tcp.transaction, out) ||
         kh_rendezvous_client_next_transmit(node->rendezvous, out))
         return true;
     for (size_t i = 0; i < node->neighbour_count; i++) {
@@ -194,6 +195,7 @@ kh_time kh_node_timeout(const struct kh_node *node)
     timeout = kh_time_min(timeout, kh_room_timeout(node->room));
     timeout = kh_time_min(timeout, kh_rendezvous_client_timeout(node->rendezvous));
     timeout = kh_time_min(timeout, kh_node_reflexive_timeout(node));
+    timeout = kh_time_min(timeout, kh_node_tcp_timeout(node));
     timeout = kh_time_min(timeout, kh_node_relayed_timeout(node));
     for (size_t i = 0; i < node->neighbour_count; i++)
         timeout = kh_time_min(timeout, kh_node_peer_timeout(node, node->neighbours[i]));

@@ -61,6 +61,8 @@ static void handle_mapped(struct kh_node *node, const struct kh_rendezvous_clien
         return;
     node->mapped = event->mapped;
     node->mapped_base = event->local;
+    if (event->server.transport != KH_UDP)
+        kh_node_tcp_use(node); /* our UDP is blocked, or we would not be here */
     kh_node_update_locals(node);
     restart_pathless(node);
 }

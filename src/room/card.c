@@ -25,6 +25,9 @@
 #define WHAT_KIND_SHIFT 4
 #define WHAT_TRANSPORT_SHIFT 1
 #define WHAT_TRANSPORT_MASK 7u
+#define TRANSPORT_PASSIVE 1u
+#define TRANSPORT_SIMULTANEOUS 3u
+#define TRANSPORT_EITHER 4u
 #define WHAT_IPV6 1u
 
 #define EXTENSION_NAT 1 /* the numbers of nat/class.h */
@@ -64,13 +67,23 @@ static void write_string(struct kh_writer *writer, const char *text)
     kh_write_bytes(writer, text, len);
 }
 
+static unsigned transport_of(const struct kh_room_candidate *candidate)
+{
+    if (candidate->addr.transport != KH_TCP)
+        return candidate->addr.transport;
+    assert(candidate->tcp != 0);
+    if (candidate->tcp == KH_ROOM_TCP_PASSIVE)
+        return TRANSPORT_PASSIVE;
+    return candidate->tcp == KH_ROOM_TCP_SIMULTANEOUS ? TRANSPORT_SIMULTANEOUS : TRANSPORT_EITHER;
+}
+
 static void write_candidate(struct kh_writer *writer, const struct kh_room_candidate *candidate)
 {
     const struct kh_addr *addr = &candidate->addr;
 
     assert(!kh_addr_is_none(addr));
     kh_write_u8(writer, (uint8_t)((unsigned)candidate->kind << WHAT_KIND_SHIFT |
-                                  (unsigned)addr->transport << WHAT_TRANSPORT_SHIFT |
+                                  transport_of(candidate) << WHAT_TRANSPORT_SHIFT |
                                   (addr->family == KH_FAMILY_IPV6 ? WHAT_IPV6 : 0u)));
     kh_write_bytes(writer, addr->ip, kh_addr_ip_len(addr));
     kh_write_u16(writer, addr->port);
@@ -166,8 +179,21 @@ static bool is_usable(unsigned kind, const struct kh_addr *addr, unsigned transp
 {
     enum kh_addr_reach reach = kh_addr_reach(addr);
 
-    return kind <= KH_ROOM_CANDIDATE_MAPPED && transport <= KH_TLS && addr->port != 0 &&
+    return kind <= KH_ROOM_CANDIDATE_MAPPED && transport <= TRANSPORT_EITHER && addr->port != 0 &&
            reach != KH_REACH_UNSPECIFIED && reach != KH_REACH_MULTICAST;
+}
+
+static void read_transport(unsigned transport, struct kh_room_candidate *out)
+{
+    static const unsigned tcp[] = {
+        [TRANSPORT_PASSIVE] = KH_ROOM_TCP_PASSIVE,
+        [TRANSPORT_SIMULTANEOUS] = KH_ROOM_TCP_SIMULTANEOUS,
+        [TRANSPORT_EITHER] = KH_ROOM_TCP_PASSIVE | KH_ROOM_TCP_SIMULTANEOUS,
+    };
+
+    assert(transport < sizeof tcp / sizeof tcp[0]);
+    out->tcp = tcp[transport];
+    out->addr.transport = (uint8_t)(out->tcp != 0 ? (unsigned)KH_TCP : transport);
 }
 
 static void read_candidate(struct kh_reader *reader, struct kh_room_card *card)
@@ -178,15 +204,17 @@ static void read_candidate(struct kh_reader *reader, struct kh_room_card *card)
     const uint8_t *ip = kh_read_bytes(reader, family == KH_FAMILY_IPV6 ? 16 : 4);
     uint16_t port = kh_read_u16(reader);
     struct kh_addr addr;
+    struct kh_room_candidate *candidate;
 
     if (reader->failed || card->candidate_count == KH_ROOM_CANDIDATES_MAX)
         return;
     addr = kh_addr_from_ip(family, ip, port);
     if (!is_usable(what >> WHAT_KIND_SHIFT, &addr, transport))
         return;
-    addr.transport = (uint8_t)transport;
-    card->candidates[card->candidate_count++] = (struct kh_room_candidate){
+    candidate = &card->candidates[card->candidate_count++];
+    *candidate = (struct kh_room_candidate){
         .kind = (enum kh_room_candidate_kind)(what >> WHAT_KIND_SHIFT), .addr = addr};
+    read_transport(transport, candidate);
 }
 
 /* Unknown ones are skipped. */

@@ -52,6 +52,7 @@ static struct kh_room_card make_card(void)
     card.candidates[2].kind = KH_ROOM_CANDIDATE_RELAYED;
     assert_int_equal(kh_addr_parse("[2001:db8::7]:99", 0, &card.candidates[2].addr), KH_OK);
     card.candidates[2].addr.transport = KH_TCP;
+    card.candidates[2].tcp = KH_ROOM_TCP_PASSIVE;
     return card;
 }
 
@@ -136,7 +137,7 @@ static void the_largest_card_fits(void **state)
     memset(card.password, 'p', sizeof card.password - 1);
     card.candidate_count = KH_ROOM_CANDIDATES_MAX;
     for (size_t i = 0; i < KH_ROOM_CANDIDATES_MAX; i++)
-        card.candidates[i].kind = KH_ROOM_CANDIDATE_RELAYED;
+        card.candidates[i] = (struct kh_room_candidate){.kind = KH_ROOM_CANDIDATE_RELAYED};
     for (size_t i = 0; i < KH_ROOM_CANDIDATES_MAX; i++)
         card.candidates[i].addr = kh_addr_from_ip(KH_FAMILY_IPV6, card.fingerprint, 9);
     /* ff.. would be multicast */
@@ -234,6 +235,40 @@ static void a_plain_class_needs_no_extension(void **state)
     assert_int_equal(len, 28 + 64 + 74 + 9 + 5 + 23 + 1 + 7 + 7 + 19);
     assert_int_equal(open_as(&alice, sealed, len, &back), KH_OK);
     assert_memory_equal(&back, &card, sizeof card);
+}
+
+/* Bits 0x0e: 0x02 to be connected to, 0x06 both connect at once, 0x08 either. */
+static void tcp_candidates_tell_what_they_are_good_for(void **state)
+{
+    static const struct {
+        unsigned tcp;
+        uint8_t what;
+    } table[] = {
+        {KH_ROOM_TCP_PASSIVE, 0x12},
+        {KH_ROOM_TCP_SIMULTANEOUS, 0x16},
+        {KH_ROOM_TCP_PASSIVE | KH_ROOM_TCP_SIMULTANEOUS, 0x18},
+    };
+    struct kh_room_card card = make_card();
+    struct kh_room_card back;
+    uint8_t sealed[KH_ROOM_CARD_MAX];
+    uint8_t body[KH_ROOM_CARD_MAX];
+    size_t len;
+
+    (void)state;
+    card.candidate_count = 1;
+    card.nat = (struct kh_nat_class){0};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        card.candidates[0] = (struct kh_room_candidate){.kind = KH_ROOM_CANDIDATE_REFLEXIVE,
+                                                        .addr = kh_addr_ipv4(192, 0, 2, 1, 9),
+                                                        .tcp = table[i].tcp};
+        card.candidates[0].addr.transport = KH_TCP;
+        len = open_body(sealed, seal(&card, sealed), body);
+        assert_int_equal(body[len - 7], table[i].what);
+        assert_int_equal(open_as(&alice, sealed, seal(&card, sealed), &back), KH_OK);
+        assert_int_equal(back.candidate_count, 1);
+        assert_int_equal(back.candidates[0].tcp, table[i].tcp);
+        assert_true(kh_addr_equal(&back.candidates[0].addr, &card.candidates[0].addr));
+    }
 }
 
 static void candidates_nobody_can_use_are_skipped(void **state)
@@ -343,6 +378,7 @@ int main(void)
         cmocka_unit_test(another_member_cannot_make_a_card_for_an_identity),
         cmocka_unit_test(extensions_of_later_versions_are_skipped),
         cmocka_unit_test(a_plain_class_needs_no_extension),
+        cmocka_unit_test(tcp_candidates_tell_what_they_are_good_for),
         cmocka_unit_test(candidates_nobody_can_use_are_skipped),
         cmocka_unit_test(strings_that_may_not_be_shown_are_refused),
         cmocka_unit_test(strings_that_may_not_be_shown_are_refused_from_others),

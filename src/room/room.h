@@ -69,9 +69,16 @@ enum kh_room_candidate_kind {
     KH_ROOM_CANDIDATE_MAPPED,
 };
 
+/* What a TCP candidate is good for (RFC 6544 4.5). */
+enum kh_room_tcp {
+    KH_ROOM_TCP_PASSIVE = 1,      /* connect to it */
+    KH_ROOM_TCP_SIMULTANEOUS = 2, /* both connect at once */
+};
+
 struct kh_room_candidate {
     enum kh_room_candidate_kind kind;
     struct kh_addr addr;
+    unsigned tcp; /* of enum kh_room_tcp; 0 for other transports */
 };
 
 /* What a member does not do, so that nobody tries in vain. */

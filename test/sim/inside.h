@@ -35,10 +35,10 @@ struct member {
     struct kh_rendezvous_ticket ticket; /* of the last JOINED */
     enum kh_node_paths paths;
     unsigned warnings;
-    kh_duration clock_ahead;            /* its clock shows this much more than the simulation's */
-    struct kh_node *node;               /* owned; NULL: not started or gone */
-    bool is_present;                    /* joined and not gone */
-    bool has_joined;                    /* ever */
+    kh_duration clock_ahead; /* its clock shows this much more than the simulation's */
+    struct kh_node *node;    /* owned; NULL: not started or gone */
+    bool is_present;         /* joined and not gone */
+    bool has_joined;         /* ever */
     kh_time joined_at;
     struct kh_room_member_id id;
     struct said said[SIM_SAID_MAX];
@@ -83,6 +83,8 @@ struct kh_log sim_log_sink(struct sim *sim);
 
 /* ---- member.c ---- */
 void sim_member_drain(struct sim *sim, int member);
+/* Its connection from datagram->to to datagram->from is over. */
+void sim_member_lose(struct sim *sim, int member, const struct kh_datagram *datagram);
 kh_time sim_member_now(const struct sim *sim, const struct member *member);
 
 /* ---- watch.c: what must hold at every step ---- */

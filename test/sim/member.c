@@ -181,6 +181,16 @@ void sim_member_drain(struct sim *sim, int member)
         net_set_timer(sim->net, at->host, kh_time_since(timeout, at->clock_ahead));
 }
 
+void sim_member_lose(struct sim *sim, int member, const struct kh_datagram *datagram)
+{
+    struct member *at = &sim->members[member];
+
+    if (datagram->to.port == at->addrs[0].port)
+        kh_node_handle_lost(at->node, sim_member_now(sim, at), &datagram->to, &datagram->from);
+    else
+        kh_node_disconnected(at->node, sim_member_now(sim, at), &datagram->from);
+}
+
 /* ---- what a member does ---- */
 
 static void start(struct sim *sim, int member)
@@ -203,12 +213,15 @@ static void start(struct sim *sim, int member)
             config.servers[config.server_count++].transport = KH_TCP;
         }
     }
+    config.tcp_ipv4 = config.tcp_ipv6 = sim->has_streams;
     memcpy(config.secret, sim->secret, sizeof(config.secret));
     memcpy(config.name, at->name, sizeof(config.name));
     dice_bytes(&sim->dice, config.seed, sizeof(config.seed));
     if (kh_node_new(&at->node, &config) != KH_OK)
         abort();
     sim->owner_of_host[at->host] = member;
+    if (sim->has_streams)
+        net_listen(sim->net, at->host, at->addrs[0].port, false);
     at->id = *kh_node_id(at->node);
     for (size_t i = 0; i < at->addr_count; i++) {
         if (kh_node_add_addr(at->node, sim_member_now(sim, at), &at->addrs[i]) != KH_OK)
@@ -270,6 +283,7 @@ void sim_vanish(struct sim *sim, int member)
     at->node = NULL;
     at->is_present = false;
     sim->owner_of_host[at->host] = -1;
+    net_drop_streams(sim->net, at->host);
     net_set_timer(sim->net, at->host, KH_NEVER);
 }
 

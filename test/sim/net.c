@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "sim/net.h"
+#include "sim/net_inside.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -12,63 +12,9 @@
 
 #define REPLAY_MAX KH_SECONDS(5)
 #define FLIGHTS_MIN 64
-#define HOPS_USUAL 64
+#define RECOVERY KH_MILLISECONDS(200) /* what a lost segment costs its connection (RFC 6298) */
 #define HOPS_OF_BOX 1
 #define HOPS_OF_INTERNET 8 /* between two boxes that stand in it, or a box and the server */
-
-enum stage {
-    STAGE_REALM, /* has crossed a line and is now in this realm */
-    STAGE_OUT,   /* arrives at a box from inside */
-    STAGE_IN,    /* arrives at a box from outside */
-    STAGE_HOST,  /* arrives */
-    STAGE_ALARM, /* not a datagram at all: `place` is the alarm */
-};
-
-struct flight {
-    kh_time due;
-    uint64_t order; /* of departure: equal times keep it */
-    enum stage stage;
-    int place; /* realm, box, host or alarm */
-    struct nat_flow flow;
-    uint8_t *data; /* owned */
-    size_t len;
-    unsigned hops; /* that it may still pass */
-};
-
-struct port { /* where a host is plugged in */
-    struct kh_addr addr;
-    int realm;
-    struct net_line line;
-};
-
-struct host {
-    struct port ports[NET_ADDRS_MAX];
-    size_t port_count;
-    kh_time timer;
-    bool is_up;
-};
-
-struct box {
-    struct nat *nat; /* owned */
-    int realm;       /* that it stands in */
-    struct net_line line;
-    bool is_up;
-    bool stops[KH_TLS + 1]; /* by transport */
-};
-
-struct net {
-    struct dice dice;
-    kh_time now;
-    struct host hosts[NET_HOSTS_MAX];
-    int host_count;
-    struct box boxes[NET_BOXES_MAX];
-    int box_count;
-    struct flight *heap; /* owned; a binary heap, the earliest first */
-    size_t heap_count, heap_max;
-    uint64_t orders;
-    uint8_t *arrived; /* owned: bytes of the last arrival */
-    struct net_stats stats;
-};
 
 static void *must(void *memory)
 {
@@ -95,6 +41,7 @@ void net_free(struct net *net)
         free(net->heap[i].data);
     for (int i = 0; i < net->box_count; i++)
         nat_free(net->boxes[i].nat);
+    streams_fini(&net->streams);
     free(net->arrived);
     free(net->heap);
     free(net);
@@ -146,6 +93,8 @@ void net_detach(struct net *net, int host, const struct kh_addr *addr)
 
 void net_set_host_up(struct net *net, int host, bool up)
 {
+    if (!up)
+        net_drop_streams(net, host);
     net->hosts[host].is_up = up;
 }
 
@@ -189,7 +138,7 @@ static void swap(struct flight *a, struct flight *b)
     *b = kept;
 }
 
-static void push(struct net *net, struct flight flight)
+void net_push(struct net *net, struct flight flight)
 {
     size_t at = net->heap_count++;
 
@@ -244,6 +193,12 @@ static bool cross(struct net *net, struct flight *flight, const struct net_line 
 {
     struct flight copy;
 
+    if (flight->segment != SEGMENT_NONE) {
+        flight->due += line->delay + dice_below(&net->dice, line->jitter + 1);
+        if (dice_chance(&net->dice, line->loss))
+            flight->due += RECOVERY;
+        return true;
+    }
     if (dice_chance(&net->dice, line->loss)) {
         net->stats.lost++;
         return false;
@@ -258,7 +213,7 @@ static bool cross(struct net *net, struct flight *flight, const struct net_line 
         else if (dice_chance(&net->dice, line->replay / which))
             copy.due += dice_below(&net->dice, REPLAY_MAX);
         net->stats.extra++;
-        push(net, copy);
+        net_push(net, copy);
     }
     flight->due += line->delay;
     if (line->jitter > 0)
@@ -291,20 +246,21 @@ static bool leads_through(const struct net *net, int box, const struct kh_addr *
     return false;
 }
 
-static void discard(struct flight *flight, uint64_t *counter)
+void net_discard(struct net *net, struct flight *flight, uint64_t *counter)
 {
     (*counter)++;
-    free(flight->data);
+    if (flight->segment == SEGMENT_NONE || !net_repeat(net, flight))
+        free(flight->data);
 }
 
 /* Sends a flight on over one line: to its next stage, or nowhere if the line loses it. */
-static void depart(struct net *net, struct flight flight, enum stage stage, int place,
-                   const struct net_line *line)
+void net_depart(struct net *net, struct flight flight, enum stage stage, int place,
+                const struct net_line *line)
 {
     flight.stage = stage;
     flight.place = place;
     if (cross(net, &flight, line))
-        push(net, flight);
+        net_push(net, flight);
     else
         free(flight.data);
 }
@@ -313,7 +269,7 @@ static void depart(struct net *net, struct flight flight, enum stage stage, int 
 static bool pass_hops(struct net *net, struct flight *flight, unsigned hops)
 {
     if (flight->hops <= hops) {
-        discard(flight, &net->stats.expired);
+        net_discard(net, flight, &net->stats.expired);
         return false;
     }
     flight->hops -= hops;
@@ -333,21 +289,21 @@ static void route(struct net *net, int realm, struct flight flight)
         for (size_t p = 0; p < host->port_count; p++) {
             if (host->ports[p].realm == realm &&
                 kh_addr_ip_equal(&host->ports[p].addr, &flight.flow.to)) {
-                depart(net, flight, STAGE_HOST, i, &host->ports[p].line);
+                net_depart(net, flight, STAGE_HOST, i, &host->ports[p].line);
                 return;
             }
         }
     }
     for (int i = 0; i < net->box_count; i++) {
         if (net->boxes[i].realm == realm && leads_through(net, i, &flight.flow.to)) {
-            depart(net, flight, STAGE_IN, i, &net->boxes[i].line);
+            net_depart(net, flight, STAGE_IN, i, &net->boxes[i].line);
             return;
         }
     }
     if (realm == NET_INTERNET)
-        discard(&flight, &net->stats.unroutable);
+        net_discard(net, &flight, &net->stats.unroutable);
     else
-        depart(net, flight, STAGE_OUT, realm, &none);
+        net_depart(net, flight, STAGE_OUT, realm, &none);
 }
 
 static void leave_box(struct net *net, struct flight flight)
@@ -358,16 +314,16 @@ static void leave_box(struct net *net, struct flight flight)
         return;
     switch (nat_outbound(box->nat, net->now, &flight.flow)) {
     case NAT_DROP:
-        discard(&flight, &net->stats.refused);
+        net_discard(net, &flight, &net->stats.refused);
         return;
     case NAT_TURN:
         route(net, flight.place, flight);
         return;
     case NAT_FORWARD:
         if (!box->is_up || box->stops[flight.flow.to.transport])
-            discard(&flight, &net->stats.unroutable);
+            net_discard(net, &flight, &net->stats.unroutable);
         else
-            depart(net, flight, STAGE_REALM, box->realm, &box->line);
+            net_depart(net, flight, STAGE_REALM, box->realm, &box->line);
         return;
     }
 }
@@ -379,19 +335,20 @@ static void enter_box(struct net *net, struct flight flight)
     if (!pass_hops(net, &flight, HOPS_OF_BOX))
         return;
     if (!box->is_up || box->stops[flight.flow.to.transport])
-        discard(&flight, &net->stats.unroutable);
+        net_discard(net, &flight, &net->stats.unroutable);
     else if (nat_inbound(box->nat, net->now, &flight.flow) == NAT_DROP)
-        discard(&flight, &net->stats.refused);
+        net_discard(net, &flight, &net->stats.refused);
     else
         route(net, flight.place, flight);
 }
 
-static const struct port *port_for(const struct host *host, const struct kh_datagram *datagram)
+const struct port *net_port_for(const struct host *host, const struct kh_datagram *datagram)
 {
     for (size_t p = 0; p < host->port_count; p++) {
         const struct port *port = &host->ports[p];
 
-        if (datagram->from.family == KH_FAMILY_NONE
+        if (datagram->from.family == KH_FAMILY_NONE ||
+                    kh_addr_reach(&datagram->from) == KH_REACH_UNSPECIFIED
                 ? port->addr.family == datagram->to.family
                 : kh_addr_ip_equal(&port->addr, &datagram->from))
             return port;
@@ -399,25 +356,36 @@ static const struct port *port_for(const struct host *host, const struct kh_data
     return NULL;
 }
 
-void net_send(struct net *net, int host, const struct kh_datagram *datagram)
+void net_fly(struct net *net, int host, struct flight flight, const struct kh_span *data)
 {
-    const struct port *port = port_for(&net->hosts[host], datagram);
-    struct flight flight = {.due = net->now,
-                            .len = datagram->len,
-                            .hops = datagram->ttl == 0 ? HOPS_USUAL : datagram->ttl};
+    const struct port *port = net_port_for(
+        &net->hosts[host], &(struct kh_datagram){.from = flight.flow.from, .to = flight.flow.to});
 
     net->stats.sent++;
     if (port == NULL || !net->hosts[host].is_up) {
         net->stats.unroutable++;
         return;
     }
-    flight.flow = (struct nat_flow){datagram->from, datagram->to};
-    if (datagram->from.family == KH_FAMILY_NONE)
+    if (kh_addr_is_none(&flight.flow.from))
         flight.flow.from = port->addr;
-    flight.flow.from.transport = datagram->to.transport;
-    flight.data = must(malloc(datagram->len + 1)); /* one more: a datagram may be empty */
-    memcpy(flight.data, datagram->data, datagram->len);
-    depart(net, flight, STAGE_REALM, port->realm, &port->line);
+    flight.due = flight.left_at = net->now;
+    flight.first = flight.flow;
+    flight.sender = host;
+    flight.len = data->len;
+    flight.data = must(malloc(data->len + 1)); /* one more: a datagram may be empty */
+    memcpy(flight.data, data->data, data->len);
+    net_depart(net, flight, STAGE_REALM, port->realm, &port->line);
+}
+
+void net_send(struct net *net, int host, const struct kh_datagram *datagram)
+{
+    struct flight flight = {.flow = {datagram->from, datagram->to},
+                            .hops = datagram->ttl == 0 ? HOPS_USUAL : datagram->ttl};
+
+    if (datagram->to.transport == KH_UDP)
+        net_fly(net, host, flight, &(struct kh_span){datagram->data, datagram->len});
+    else
+        net_send_by_stream(net, host, datagram);
 }
 
 /* ---- events ---- */
@@ -429,7 +397,7 @@ void net_set_timer(struct net *net, int host, kh_time at)
 
 void net_add_alarm(struct net *net, kh_time at, int alarm)
 {
-    push(net, (struct flight){.due = at, .stage = STAGE_ALARM, .place = alarm});
+    net_push(net, (struct flight){.due = at, .stage = STAGE_ALARM, .place = alarm});
 }
 
 static int first_timer(const struct net *net)
@@ -445,9 +413,11 @@ static int first_timer(const struct net *net)
 static bool arrive(struct net *net, struct flight *flight, struct net_event *out)
 {
     if (!net->hosts[flight->place].is_up) {
-        discard(flight, &net->stats.unroutable);
+        net_discard(net, flight, &net->stats.unroutable);
         return false;
     }
+    if (flight->segment != SEGMENT_NONE && !net_take_segment(net, flight))
+        return false;
     net->stats.arrived++;
     free(net->arrived);
     net->arrived = flight->data;
@@ -472,6 +442,14 @@ static bool land(struct net *net, struct flight flight, struct net_event *out)
         return false;
     case STAGE_HOST:
         return arrive(net, &flight, out);
+    case STAGE_AGAIN:
+        net_send_again(net, flight);
+        return false;
+    case STAGE_LOST:
+        *out = (struct net_event){.kind = NET_LOST,
+                                  .host = flight.place,
+                                  .datagram = {.from = flight.flow.from, .to = flight.flow.to}};
+        return net->hosts[flight.place].is_up;
     case STAGE_ALARM:
         *out = (struct net_event){.kind = NET_ALARM, .alarm = flight.place};
         return true;

@@ -36,12 +36,14 @@ struct net_stats {
     uint64_t unroutable; /* no such place, or it is cut off */
     uint64_t refused;    /* by boxes */
     uint64_t extra;      /* copies made by lines */
+    uint64_t calls;      /* TCP connections that somebody began to make */
     uint64_t expired;    /* their ttl was too low for the way */
 };
 
 enum net_event_kind {
     NET_ARRIVAL, /* host, datagram (its data is valid until the next net_next) */
     NET_TIMER,   /* host: the time set with net_set_timer has come */
+    NET_LOST,    /* host, datagram's from and to: that TCP connection of its is over */
     NET_ALARM,   /* alarm: a time set with net_add_alarm has come */
 };
 
@@ -75,9 +77,14 @@ int net_realm_of_box(const struct net *net, int box); /* that it stands in */
 struct nat *net_nat(struct net *net, int box);        /* to rebind it or to look at it */
 
 /* Sends from a host.  A `from` without an address is filled in: the host's first of that family.
- * What goes by TCP or TLS is a frame of a connection that is always there: boxes give it ports of
- * its own, and lines lose it like anything else. */
+ * What goes by TCP or TLS is a frame of a connection, which is made first if there is none, from a
+ * port of the system's choice if `from` is none, from any of its addresses if only the port is
+ * given: boxes must let a SYN pass, or two that cross.  Lines that lose delay it instead. */
 void net_send(struct net *net, int host, const struct kh_datagram *datagram);
+/* Who connects to this port of the host is let in; is_server: it never connects by itself. */
+void net_listen(struct net *net, int host, uint16_t port, bool is_server);
+/* The program there is gone: its connections end, as far as their other ends can be told. */
+void net_drop_streams(struct net *net, int host);
 void net_set_timer(struct net *net, int host, kh_time at); /* replaces the last; KH_NEVER: none */
 void net_add_alarm(struct net *net, kh_time at, int alarm);
 

@@ -307,6 +307,107 @@ static void timers_and_alarms_come_when_due(void **state)
     net_free(net);
 }
 
+/* ---- TCP ---- */
+
+static struct kh_addr by_tcp(struct kh_addr addr)
+{
+    addr.transport = KH_TCP;
+    return addr;
+}
+
+static struct kh_addr with_port(struct kh_addr addr, uint16_t port)
+{
+    addr.port = port;
+    return by_tcp(addr);
+}
+
+static void expect_lost(struct net *net, int host, struct kh_addr remote)
+{
+    struct net_event event;
+
+    assert_true(net_next(net, net_now(net) + KH_SECONDS(60), &event));
+    assert_int_equal(event.kind, NET_LOST);
+    assert_int_equal(event.host, host);
+    assert_true(kh_addr_equal(&event.datagram.from, &remote));
+}
+
+static void a_connection_needs_somebody_who_listens(void **state)
+{
+    struct net *net = net_new(1);
+    int a = host_at(net, box_with(net, NET_INTERNET, "port-restricted", HOME_A, &slow), INSIDE);
+    int server = host_at(net, NET_INTERNET, SERVER);
+    struct kh_addr from;
+
+    (void)state;
+    say(net, a, by_tcp(INSIDE), by_tcp(SERVER), "hello?");
+    expect_lost(net, a, by_tcp(SERVER));
+    net_listen(net, server, SERVER.port, true);
+    say(net, a, by_tcp(INSIDE), by_tcp(SERVER), "hello");
+    from = hear(net, server, "hello");
+    assert_true(kh_addr_equal(&from, &(struct kh_addr){.family = 4,
+                                                       .transport = KH_TCP,
+                                                       .port = INSIDE.port,
+                                                       .ip = {203, 0, 113, 10}}));
+    say(net, server, by_tcp(SERVER), from, "yes");
+    (void)hear(net, a, "yes");
+    say(net, server, by_tcp(SERVER), with_port(HOME_A, 9), "to nobody"); /* a server calls none */
+    hear_nothing(net);
+    net_drop_streams(net, a);
+    expect_lost(net, server, from);
+    net_free(net);
+}
+
+static void a_box_lets_no_call_in(void **state)
+{
+    struct net *net = net_new(1);
+    int a = host_at(net, box_with(net, NET_INTERNET, "port-restricted", HOME_A, &slow), INSIDE);
+    int b = host_at(net, NET_INTERNET, SERVER);
+    struct kh_addr outside = with_port(HOME_A, INSIDE.port);
+
+    (void)state;
+    net_listen(net, a, INSIDE.port, false);
+    say(net, b, by_tcp(SERVER), outside, "let me in");
+    expect_lost(net, b, outside);
+    net_free(net);
+}
+
+static void calls_that_cross_open_both_boxes(void **state)
+{
+    struct net *net = net_new(1);
+    int a = host_at(net, box_with(net, NET_INTERNET, "port-restricted", HOME_A, &slow), INSIDE);
+    int b = host_at(net, box_with(net, NET_INTERNET, "port-restricted", HOME_B, &slow), INSIDE);
+    struct kh_addr outside_a = with_port(HOME_A, INSIDE.port);
+    struct kh_addr outside_b = with_port(HOME_B, INSIDE.port);
+
+    (void)state;
+    say(net, a, by_tcp(INSIDE), outside_b, "one");
+    say(net, a, by_tcp(INSIDE), outside_b, "two");
+    say(net, b, by_tcp(INSIDE), outside_a, "three");
+    (void)hear(net, a, "three");
+    (void)hear(net, b, "one");
+    (void)hear(net, b, "two");
+    net_free(net);
+}
+
+/* Nothing is lost or overtaken: it only comes later. */
+static void lines_that_lose_delay_connections(void **state)
+{
+    struct net *net = net_new(1);
+    struct net_line bad = {
+        .delay = KH_MILLISECONDS(20), .jitter = KH_MILLISECONDS(50), .loss = 0.3, .replay = 0.3};
+    int a = host_at(net, box_with(net, NET_INTERNET, "open", HOME_A, &bad), SERVER);
+    int b = host_at(net, NET_INTERNET, NEIGHBOUR);
+
+    (void)state;
+    net_listen(net, b, NEIGHBOUR.port, false);
+    for (char c[] = "a"; c[0] <= 'z'; c[0]++)
+        say(net, a, by_tcp(SERVER), by_tcp(NEIGHBOUR), c);
+    for (char c[] = "a"; c[0] <= 'z'; c[0]++)
+        (void)hear(net, b, c);
+    hear_nothing(net);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +423,10 @@ int main(void)
         cmocka_unit_test(equal_seeds_repeat),
         cmocka_unit_test(what_is_down_is_silent),
         cmocka_unit_test(timers_and_alarms_come_when_due),
+        cmocka_unit_test(a_connection_needs_somebody_who_listens),
+        cmocka_unit_test(a_box_lets_no_call_in),
+        cmocka_unit_test(calls_that_cross_open_both_boxes),
+        cmocka_unit_test(lines_that_lose_delay_connections),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,6 +106,98 @@ SCENARIO(two_without_udp_are_relayed)
     return meet_without_udp(sim, true);
 }
 
+static bool is_direct_by_tcp(struct sim *sim)
+{
+    const struct sim_contact *there = sim_contact(sim, 0, 1), *back = sim_contact(sim, 1, 0);
+
+    return there->transport == KH_TCP && back->transport == KH_TCP &&
+           there->path.local_kind != KH_ICE_RELAYED && there->path.remote_kind != KH_ICE_RELAYED &&
+           back->path.local_kind != KH_ICE_RELAYED && back->path.remote_kind != KH_ICE_RELAYED;
+}
+
+/* Two sites of these kinds whose boxes stop UDP, the second one's if it says so: relayed at first,
+ * and directly by TCP soon after. */
+static bool meet_by_tcp(struct sim *sim, const char *kind_a, const char *kind_b, bool both)
+{
+    int a, b;
+
+    sim_add_relay(sim);
+    sim_add_streams(sim);
+    a = sim_add_site(sim, kind_a);
+    b = sim_add_site(sim, kind_b);
+    net_set_box_passes(sim_net(sim), a, KH_UDP, false);
+    net_set_box_passes(sim_net(sim), b, KH_UDP, !both);
+    sim_add_member(sim, "alice", a);
+    sim_add_member(sim, "bob", b);
+    sim_join(sim, 0);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, 1);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, 0, 1, sim_contact(sim, 0, 1)->path_at) <= KH_SECONDS(2));
+    for (int i = 0; i < 10; i++) {
+        sim_say(sim, 0);
+        sim_say(sim, 1);
+        CHECK(sim_run(sim, KH_MILLISECONDS(200)));
+    }
+    CHECK(sim_run_until(sim, is_direct_by_tcp, KH_SECONDS(3)));
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
+    CHECK(sim_run(sim, KH_SECONDS(600)));
+    CHECK(is_direct_by_tcp(sim) && sim_all_open(sim));
+    return talk(sim, 0, 1);
+}
+
+SCENARIO(who_has_no_udp_connects_to_an_open_host)
+{
+    return meet_by_tcp(sim, "port-restricted", "open", false);
+}
+
+SCENARIO(a_symmetric_nat_without_udp_connects_to_an_open_host)
+{
+    return meet_by_tcp(sim, "symmetric-random", "full-cone", false);
+}
+
+/* Each knows where the server sees the other's port, and their SYNs cross. */
+SCENARIO(two_without_udp_connect_at_once)
+{
+    return meet_by_tcp(sim, "port-restricted-random", "port-restricted", true);
+}
+
+/* What can be reached by no call is not called for ever. */
+SCENARIO(calls_in_vain_end)
+{
+    uint64_t calls;
+
+    CHECK(meet_without_udp(sim, true));
+    calls = net_stats(sim_net(sim)).calls;
+    CHECK(calls < 60);
+    CHECK(sim_run(sim, KH_SECONDS(600)));
+    CHECK(net_stats(sim_net(sim)).calls == calls);
+    CHECK(sim_contact(sim, 0, 1)->path.local_kind == KH_ICE_RELAYED);
+    return talk(sim, 0, 1);
+}
+
+SCENARIO(nobody_calls_where_udp_passes)
+{
+    sim_add_relay(sim);
+    sim_add_streams(sim);
+    CHECK(kinds_meet(sim, "port-restricted", "port-restricted"));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(net_stats(sim_net(sim)).calls == 0);
+    return talk(sim, 0, 1);
+}
+
+/* The end of the connection is heard of, not waited for: the relay takes over, then another call.
+ */
+SCENARIO(a_direct_connection_that_breaks_is_made_again)
+{
+    CHECK(meet_by_tcp(sim, "port-restricted", "open", false));
+    net_drop_streams(sim_net(sim), 2); /* Bob's host, and with the connection all he had */
+    sim_say(sim, 0);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(2)));
+    CHECK(sim_run_until(sim, is_direct_by_tcp, KH_SECONDS(60)));
+    return talk(sim, 0, 1);
+}
+
 /* The allocation along the connection is left, and the one by UDP takes its place. */
 SCENARIO(udp_that_comes_back_is_relayed_by_udp)
 {
@@ -541,6 +633,12 @@ static const struct scenario scenarios[] = {
     NAMED(public_host_meets_symmetric),
     NAMED(who_has_no_udp_is_relayed),
     NAMED(two_without_udp_are_relayed),
+    NAMED(who_has_no_udp_connects_to_an_open_host),
+    NAMED(a_symmetric_nat_without_udp_connects_to_an_open_host),
+    NAMED(two_without_udp_connect_at_once),
+    NAMED(calls_in_vain_end),
+    NAMED(nobody_calls_where_udp_passes),
+    NAMED(a_direct_connection_that_breaks_is_made_again),
     NAMED(udp_that_comes_back_is_relayed_by_udp),
     NAMED(a_broken_connection_is_made_again_with_its_allocation),
     NAMED(firewalls_meet),

@@ -44,6 +44,7 @@ struct sim *sim_new(const struct sim_config *config)
     sim->server = net_add_host(sim->net);
     net_attach(sim->net, sim->server, NET_INTERNET, &sim->server_addr, &none);
     net_attach(sim->net, sim->server, NET_INTERNET, &sim->server_addr6, &none);
+    net_listen(sim->net, sim->server, sim->server_addr.port, true);
     for (int i = 0; i < NET_HOSTS_MAX; i++)
         sim->owner_of_host[i] = -1;
     sim_start_server(sim);
@@ -355,6 +356,8 @@ static void step_hub(struct sim *sim, const struct net_event *event)
 {
     if (event->kind == NET_ARRIVAL)
         kh_hub_handle_datagram(sim->hub, hub_now(sim), &event->datagram);
+    else if (event->kind == NET_LOST)
+        kh_hub_disconnected(sim->hub, hub_now(sim), &event->datagram.from, &event->datagram.to);
     else
         kh_hub_handle_timeout(sim->hub, hub_now(sim));
     drain_hub(sim);
@@ -368,6 +371,8 @@ static void step_member(struct sim *sim, int member, const struct net_event *eve
         sim_trace(sim, at->name, "<", &event->datagram);
         sim_watch_arrival(sim, at, &event->datagram);
         (void)kh_node_handle_datagram(at->node, sim_member_now(sim, at), &event->datagram);
+    } else if (event->kind == NET_LOST) {
+        sim_member_lose(sim, member, &event->datagram);
     } else {
         kh_node_handle_timeout(at->node, sim_member_now(sim, at));
     }
