@@ -268,6 +268,29 @@ enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
     return KH_OK;
 }
 
+/* The path in use went with pairs that were removed: another takes its place, or is looked for. */
+static void mend(struct kh_ice_agent *agent, kh_time now, bool had_path)
+{
+    if (had_path && agent->selected == KH_ICE_NOWHERE && !kh_ice_replace_selected(agent, now))
+        probe(agent, now, true); /* something else may be about to come */
+    work(agent, now);
+}
+
+void kh_ice_agent_remove_remote(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *addr)
+{
+    bool had_path = agent->selected != KH_ICE_NOWHERE;
+    uint8_t remote = kh_ice_remote_find(agent, addr);
+
+    assert_drained(agent);
+    if (remote == KH_ICE_NOWHERE)
+        return;
+    for (uint8_t i = 0; i < KH_ICE_PAIRS_MAX; i++)
+        if (agent->pairs[i].is_used && agent->pairs[i].remote == remote)
+            kh_ice_pair_remove(agent, i);
+    agent->remotes[remote] = (struct kh_ice_entry){0};
+    mend(agent, now, had_path);
+}
+
 void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base)
 {
     bool had_path = agent->selected != KH_ICE_NOWHERE;
@@ -280,11 +303,7 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
     for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
         if (kh_addr_equal(&agent->locals[i].base, base))
             agent->locals[i] = (struct kh_ice_entry){0};
-    if (had_path && agent->selected == KH_ICE_NOWHERE) {
-        if (!kh_ice_replace_selected(agent, now))
-            probe(agent, now, true); /* another interface may be about to come */
-    }
-    work(agent, now);
+    mend(agent, now, had_path);
 }
 
 bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,

@@ -208,6 +208,29 @@ static void a_relay_is_not_asked_for_private_addresses(void **state)
     wire_fini(&wire);
 }
 
+static void what_the_peer_gave_up_makes_no_pairs(void **state)
+{
+    struct kh_addr gone = kh_addr_ipv4(198, 51, 100, 8, 4000);
+    struct kh_addr unknown = kh_addr_ipv4(198, 51, 100, 9, 4000);
+    struct kh_ice_agent *agent;
+
+    (void)state;
+    arrange_alone();
+    agent = wire.hosts[ALICE].agent;
+    must_add(true, KH_ICE_HOST, "192.0.2.1:4000", "192.0.2.1:4000");
+    must_add(false, KH_ICE_HOST, "198.51.100.7:4000", "198.51.100.7:4000");
+    must_add(false, KH_ICE_RELAYED, "198.51.100.8:4000", "198.51.100.8:4000");
+    assert_int_equal(count_pairs(), 2);
+    kh_ice_agent_remove_remote(agent, wire.now, &unknown);
+    assert_int_equal(count_pairs(), 2);
+    kh_ice_agent_remove_remote(agent, wire.now, &gone);
+    assert_int_equal(count_pairs(), 1);
+    assert_int_equal(kh_ice_remote_find(agent, &gone), KH_ICE_NOWHERE);
+    must_add(true, KH_ICE_HOST, "192.0.2.2:4000", "192.0.2.2:4000");
+    assert_int_equal(count_pairs(), 2);
+    wire_fini(&wire);
+}
+
 /* A pair of a better kind takes the place of the least one (RFC 8445 6.1.2.5). */
 static void a_full_checklist_gives_up_its_least_pair(void **state)
 {
@@ -433,6 +456,7 @@ int main(void)
         cmocka_unit_test(addresses_nobody_can_reach_are_refused),
         cmocka_unit_test(full_tables_refuse_and_keep_what_they_have),
         cmocka_unit_test(a_relay_is_not_asked_for_private_addresses),
+        cmocka_unit_test(what_the_peer_gave_up_makes_no_pairs),
         cmocka_unit_test(a_full_checklist_gives_up_its_least_pair),
         cmocka_unit_test(old_remote_candidates_make_room_after_a_restart),
         cmocka_unit_test(remote_candidates_told_again_are_of_now),

@@ -145,6 +145,10 @@ KH_MUST_USE enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, k
 /* An interface went away: its candidates and pairs end, the selected path too if it used it. */
 void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base);
 
+/* The peer gave this address up, and somebody else may have it next. */
+void kh_ice_agent_remove_remote(struct kh_ice_agent *agent, kh_time now,
+                                const struct kh_addr *addr);
+
 /* Returns false if the datagram is not STUN for this agent: offer it to the next owner.  A request
  * is ours if its USERNAME is "local:remote" of our fragments; an answer if we wait for its id.
  * True says nothing about its validity, only that no one else should see it. */

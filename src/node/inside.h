@@ -14,8 +14,8 @@
 #include "base/outbox.h"
 #include "base/ring.h"
 #include "node/node.h"
+#include "node/relayed.h"
 #include "node/tcp.h"
-#include "turn/turn.h"
 
 #define LOCALS_MAX 64   /* KH_NODE_ADDRS_MAX by UDP and TCP, some more, and as many just replaced */
 #define EVENTS_MAX 8    /* one step makes at most three, and they are taken before the next step */
@@ -51,24 +51,6 @@ struct kh_node_reflexive {
     struct kh_addr base;   /* … when we send from here */
 };
 
-/* See relayed.c. */
-struct kh_node_relayed {
-    struct kh_turn_client *turn; /* NULL: never through a relay */
-    struct kh_addr server;
-    struct kh_addr local;
-    enum kh_turn_families families;
-    struct kh_addr addr4; /* what we hold there now; none: nothing */
-    struct kh_addr addr6;
-    bool changed; /* and our candidates do not know yet */
-    bool warning_due; /* that there is none, if nothing else is allowed: said once */
-    bool has_warned;
-    bool timeout_due;
-    bool probe_due;
-    bool release_due;
-    kh_time ask_at; /* for an allocation, if there is none */
-    kh_duration backoff;
-};
-
 /* One other member, as we know it. */
 struct kh_node_neighbour {
     struct kh_room_member_id id;
@@ -85,6 +67,8 @@ struct kh_node_neighbour {
     struct kh_peer *peer;  /* NULL before the first step, and until rebuild_at after a failure */
     kh_time rebuild_at;
     kh_duration rebuild_backoff;
+    struct kh_addr withdrawn[KH_ROOM_CANDIDATES_MAX]; /* relayed ones of cards before this one */
+    size_t withdrawn_count;
     struct kh_node_mailbox mail; /* for the channel */
     struct kh_datagram way;      /* addresses of the latest datagram from it; without data */
     struct {                     /* what the room was told */
@@ -235,22 +219,6 @@ bool kh_node_sockets_take(struct kh_node *node, enum kh_node_socket_use use, uin
 void kh_node_sockets_spend(struct kh_node *node, uint16_t port); /* gives it back */
 bool kh_node_sockets_step(struct kh_node *node);
 void kh_node_sockets_answer(struct kh_node *node, const uint16_t *ports, size_t count);
-
-/* ---- relayed.c ---- */
-enum kh_status kh_node_relayed_init(struct kh_node *node);
-/* The server saw us along this way: at a join, and whenever the way changed. */
-void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client_event *event);
-/* Our connection to this address of the server is lost. */
-void kh_node_relayed_disconnected(struct kh_node *node, const struct kh_addr *server);
-/* What the path's datagrams travel by when they leave us: through a relay, by what we reach it. */
-enum kh_transport kh_node_transport_of(const struct kh_node *node, const struct kh_ice_path *path);
-bool kh_node_relayed_step(struct kh_node *node);
-/* Takes what leaves from our relayed address, and puts it into the outbox as it leaves us. */
-bool kh_node_relayed_send(struct kh_node *node, const struct kh_datagram *datagram);
-/* Takes what the relay sends; *out is what a peer said in it, or empty. */
-bool kh_node_relayed_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram,
-                                     struct kh_datagram *out);
-kh_time kh_node_relayed_timeout(const struct kh_node *node);
 
 /* ---- neighbour.c ---- */
 struct kh_node_neighbour *kh_node_find_neighbour(const struct kh_node *node,

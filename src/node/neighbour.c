@@ -69,6 +69,7 @@ void kh_node_drop_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
     neighbour->given.locals = 0;
     neighbour->given.remotes = 0;
     neighbour->given.credentials = false;
+    neighbour->withdrawn_count = 0;
     kh_node_mail_clear(&neighbour->mail);
 }
 
@@ -112,6 +113,29 @@ static void introduce(struct kh_node *node, struct kh_node_neighbour *neighbour)
              neighbour->card.name);
 }
 
+static bool has_candidate(const struct kh_room_card *card, const struct kh_addr *addr)
+{
+    for (size_t i = 0; i < card->candidate_count; i++)
+        if (kh_addr_equal(&card->candidates[i].addr, addr))
+            return true;
+    return false;
+}
+
+/* A relayed address that a new card does not name was given back, and may be anybody's soon. */
+static void note_withdrawn(struct kh_node_neighbour *neighbour, const struct kh_room_card *card)
+{
+    const struct kh_room_card *old = &neighbour->card;
+
+    for (size_t i = 0; i < old->candidate_count; i++) {
+        const struct kh_room_candidate *candidate = &old->candidates[i];
+
+        if (candidate->kind == KH_ROOM_CANDIDATE_RELAYED && neighbour->peer != NULL &&
+            !has_candidate(card, &candidate->addr) &&
+            neighbour->withdrawn_count < KH_ROOM_CANDIDATES_MAX)
+            neighbour->withdrawn[neighbour->withdrawn_count++] = candidate->addr;
+    }
+}
+
 void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour,
                        const struct kh_room_card *card)
 {
@@ -123,6 +147,7 @@ void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour
     if (strcmp(old->ufrag, card->ufrag) != 0 || strcmp(old->password, card->password) != 0)
         neighbour->given.credentials = false;
     neighbour->given.remotes = 0; /* what is given twice changes nothing */
+    note_withdrawn(neighbour, card);
     neighbour->card = *card;
     kh_node_tcp_follow(node, card);
     if (renamed && neighbour->room.present)

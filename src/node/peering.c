@@ -218,6 +218,16 @@ static bool remote_candidate(const struct kh_node *node, const struct kh_node_ne
     return !kh_addr_is_none(&out->addr) && make_reachable(node, &out->addr);
 }
 
+static bool take_remote(struct kh_node *node, struct kh_node_neighbour *neighbour)
+{
+    if (neighbour->withdrawn_count == 0)
+        return false;
+    kh_node_stash_peer(node, neighbour->peer);
+    kh_peer_remove_remote(neighbour->peer, node->now,
+                          &neighbour->withdrawn[--neighbour->withdrawn_count]);
+    return true;
+}
+
 static bool give_remote(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     for (size_t i = 0; i <= neighbour->card.candidate_count; i++) {
@@ -309,7 +319,8 @@ bool kh_node_step_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
 {
     if (neighbour->peer == NULL)
         return create(node, neighbour);
-    return give_local(node, neighbour) || give_remote(node, neighbour) ||
+    return give_local(node, neighbour) || take_remote(node, neighbour) ||
+           give_remote(node, neighbour) ||
            give_credentials(node, neighbour) || give_mail(node, neighbour) ||
            give_notes(node, neighbour);
 }

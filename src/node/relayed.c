@@ -27,6 +27,7 @@ enum kh_status kh_node_relayed_init(struct kh_node *node)
     enum kh_status status;
 
     node->relayed.ask_at = KH_NEVER;
+    kh_node_need_init(&node->relayed);
     if (node->paths == KH_NODE_PATHS_DIRECT)
         return KH_OK;
     node->relayed.families = KH_TURN_BOTH;
@@ -41,6 +42,7 @@ enum kh_status kh_node_relayed_init(struct kh_node *node)
 static void lose(struct kh_node_relayed *relayed)
 {
     relayed->addr4 = relayed->addr6 = (struct kh_addr){0};
+    relayed->release_at = KH_NEVER;
     relayed->changed = true;
 }
 
@@ -61,6 +63,7 @@ static void handle_event(struct kh_node *node, const struct kh_turn_event *event
     case KH_TURN_EVENT_ALLOCATED:
         relayed->addr4 = event->allocated.relayed4;
         relayed->addr6 = event->allocated.relayed6;
+        relayed->release_at = KH_NEVER;
         relayed->changed = true;
         relayed->backoff = 0;
         break;
@@ -81,6 +84,7 @@ static void handle_event(struct kh_node *node, const struct kh_turn_event *event
         break;
     case KH_TURN_EVENT_RELEASED:
         lose(relayed);
+        relayed->ask_at = node->now; /* when somebody needs it */
         break;
     case KH_TURN_EVENT_PEER_REFUSED:
         break; /* the pairs of that address fail, and others are there */
@@ -117,7 +121,8 @@ static void abandon(struct kh_node *node, bool with_goodbye)
 
     kh_turn_client_abandon(relayed->turn, node->now, with_goodbye);
     take_outputs(node);
-    if (!kh_addr_is_none(&relayed->addr4) || !kh_addr_is_none(&relayed->addr6))
+    if (!kh_addr_is_none(&relayed->addr4) || !kh_addr_is_none(&relayed->addr6) ||
+        relayed->release_at != KH_NEVER)
         lose(relayed);
 }
 
@@ -187,6 +192,32 @@ static bool is_idle(const struct kh_node_relayed *relayed)
     return kh_turn_client_state(relayed->turn) == KH_TURN_IDLE;
 }
 
+/* Takes, keeps or gives back our place, as it is needed. */
+static bool step_need(struct kh_node *node)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+    bool wanted;
+
+    kh_node_need_weigh(node);
+    wanted = kh_node_need_lasts(node);
+    if (node->life != LIFE_STAYING)
+        return false;
+    if (!wanted && node->now < relayed->release_at)
+        return kh_node_need_withdraw(node);
+    if (!wanted) {
+        relayed->release_at = KH_NEVER;
+        kh_turn_client_release(relayed->turn, node->now);
+        take_outputs(node);
+        return true;
+    }
+    if (kh_node_need_restore(node))
+        return true;
+    if (node->now < relayed->ask_at || !is_idle(relayed))
+        return false;
+    ask(node);
+    return true;
+}
+
 bool kh_node_relayed_step(struct kh_node *node)
 {
     struct kh_node_relayed *relayed = &node->relayed;
@@ -212,10 +243,8 @@ bool kh_node_relayed_step(struct kh_node *node)
         relayed->release_due = false;
         kh_turn_client_release(relayed->turn, node->now);
         take_outputs(node);
-    } else if (node->life == LIFE_STAYING && node->now >= relayed->ask_at && is_idle(relayed)) {
-        ask(node);
     } else {
-        return false;
+        return step_need(node);
     }
     return true;
 }
@@ -273,7 +302,9 @@ kh_time kh_node_relayed_timeout(const struct kh_node *node)
     if (relayed->changed || relayed->warning_due)
         return node->now; /* noted while datagrams were fetched */
     timeout = kh_turn_client_timeout(relayed->turn);
-    if (node->life == LIFE_STAYING && is_idle(relayed))
+    if (node->life != LIFE_STAYING)
+        return timeout;
+    if (is_idle(relayed) && kh_node_need_lasts(node))
         timeout = kh_time_min(timeout, relayed->ask_at);
-    return timeout;
+    return kh_time_min(timeout, kh_node_need_timeout(node));
 }

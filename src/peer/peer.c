@@ -205,6 +205,12 @@ void kh_peer_remove_local(struct kh_peer *peer, kh_time now, const struct kh_add
     kh_ice_agent_remove_local(peer->agent, now, base);
 }
 
+void kh_peer_remove_remote(struct kh_peer *peer, kh_time now, const struct kh_addr *addr)
+{
+    begin_input(peer, now);
+    kh_ice_agent_remove_remote(peer->agent, now, addr);
+}
+
 void kh_peer_restart(struct kh_peer *peer, kh_time now, const struct kh_ice_credentials *local)
 {
     begin_input(peer, now);

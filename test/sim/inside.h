@@ -35,6 +35,7 @@ struct member {
     struct kh_rendezvous_ticket ticket; /* of the last JOINED */
     enum kh_node_paths paths;
     unsigned warnings;
+    uint64_t to_relayed; /* datagrams sent to relayed addresses, of whomever */
     kh_duration clock_ahead; /* its clock shows this much more than the simulation's */
     struct kh_node *node;    /* owned; NULL: not started or gone */
     bool is_present;         /* joined and not gone */

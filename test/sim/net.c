@@ -113,6 +113,12 @@ void net_set_box_line(struct net *net, int box, const struct net_line *line)
     net->boxes[box].line = *line;
 }
 
+void net_set_apart(struct net *net, const struct kh_addr *a, const struct kh_addr *b)
+{
+    net->apart[0] = *a;
+    net->apart[1] = *b;
+}
+
 int net_realm_of_box(const struct net *net, int box)
 {
     return net->boxes[box].realm;
@@ -276,6 +282,18 @@ static bool pass_hops(struct net *net, struct flight *flight, unsigned hops)
     return true;
 }
 
+static bool is_between(const struct nat_flow *flow, const struct kh_addr *a,
+                       const struct kh_addr *b)
+{
+    return kh_addr_ip_equal(&flow->from, a) && kh_addr_ip_equal(&flow->to, b);
+}
+
+static bool is_cut(const struct net *net, const struct nat_flow *flow)
+{
+    return is_between(flow, &net->apart[0], &net->apart[1]) ||
+           is_between(flow, &net->apart[1], &net->apart[0]);
+}
+
 /* Finds the next stage of a flight that is in this realm. */
 static void route(struct net *net, int realm, struct flight flight)
 {
@@ -283,6 +301,10 @@ static void route(struct net *net, int realm, struct flight flight)
 
     if (realm == NET_INTERNET && !pass_hops(net, &flight, HOPS_OF_INTERNET))
         return;
+    if (realm == NET_INTERNET && is_cut(net, &flight.flow)) {
+        net_discard(net, &flight, &net->stats.unroutable);
+        return;
+    }
     for (int i = 0; i < net->host_count; i++) {
         const struct host *host = &net->hosts[i];
 

@@ -41,6 +41,21 @@ unsigned sim_warnings(const struct sim *sim, int member)
     return sim->members[member].warnings;
 }
 
+uint64_t sim_sent_to_relayed(const struct sim *sim, int member)
+{
+    return sim->members[member].to_relayed;
+}
+
+size_t sim_allocations(const struct sim *sim)
+{
+    return sim->hub == NULL ? 0 : kh_hub_stats(sim->hub).relay.allocations;
+}
+
+uint64_t sim_allocated(const struct sim *sim)
+{
+    return sim->hub == NULL ? 0 : kh_hub_stats(sim->hub).relay.allocated;
+}
+
 unsigned sim_said(const struct sim *sim, int member)
 {
     return sim->members[member].said_count;

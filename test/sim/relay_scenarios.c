@@ -37,16 +37,21 @@ static bool is_relayed(struct sim *sim, int a, int b)
     return path->local_kind == KH_ICE_RELAYED || path->remote_kind == KH_ICE_RELAYED;
 }
 
-static bool open_by_relay(struct sim *sim, const struct pair *pair)
+static bool is_open_by_relay(struct sim *sim, const struct pair *pair)
 {
     int a = pair->alice, b = pair->bob;
 
-    CHECK(join_both(sim, pair));
     CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
     CHECK(since_both(sim, a, b, sim_contact(sim, a, b)->path_at) <= RELAYED_WITHIN);
     CHECK(since_both(sim, a, b, sim_contact(sim, b, a)->path_at) <= RELAYED_WITHIN);
     CHECK(is_relayed(sim, a, b) && is_relayed(sim, b, a));
     return talk(sim, a, b);
+}
+
+static bool open_by_relay(struct sim *sim, const struct pair *pair)
+{
+    CHECK(join_both(sim, pair));
+    return is_open_by_relay(sim, pair);
 }
 
 /* What no hole can be made through; and the relay sees no more of it than datagrams. */
@@ -175,6 +180,149 @@ SCENARIO(only_relays_and_no_relays_talk_by_signals)
     return talk(sim, pair.alice, pair.bob);
 }
 
+/* ---- giving back and taking again ---- */
+
+#define GIVEN_BACK_WITHIN KH_SECONDS(40) /* half a minute, and a moment to hear of it */
+
+static bool has_two_allocations(struct sim *sim)
+{
+    return sim_allocations(sim) == 2;
+}
+
+/* A pair that needs the relay for a moment at most, and does not any more. */
+static bool make_unneeded(struct sim *sim, const struct pair *pair)
+{
+    CHECK(join_both(sim, pair));
+    CHECK(sim_run_until(sim, has_two_allocations, KH_SECONDS(1)));
+    CHECK(sim_run(sim, GIVEN_BACK_WITHIN));
+    CHECK(sim_allocations(sim) == 0);
+    return talk(sim, pair->alice, pair->bob);
+}
+
+SCENARIO(a_relay_that_nobody_needs_is_given_back)
+{
+    uint64_t alices, bobs;
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted", "port-restricted");
+    CHECK(make_unneeded(sim, &pair));
+    alices = sim_sent_to_relayed(sim, pair.alice);
+    bobs = sim_sent_to_relayed(sim, pair.bob);
+    CHECK(alices + bobs > 0);
+    sim_probe(sim, pair.alice);
+    CHECK(sim_run(sim, KH_SECONDS(900)));
+    CHECK(sim_allocated(sim) == 2);
+    CHECK(sim_sent_to_relayed(sim, pair.alice) == alices); /* they may be anybody's now */
+    CHECK(sim_sent_to_relayed(sim, pair.bob) == bobs);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* Of two relayed addresses a relayed path may use one; the other is not kept for nothing. */
+SCENARIO(a_relayed_pair_keeps_what_it_uses)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    CHECK(open_by_relay(sim, &pair));
+    CHECK(sim_run(sim, GIVEN_BACK_WITHIN));
+    CHECK(sim_allocations(sim) >= 1);
+    CHECK(is_relayed(sim, pair.alice, pair.bob));
+    CHECK(sim_run(sim, KH_SECONDS(300)));
+    CHECK(sim_allocated(sim) == 2);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+SCENARIO(who_waits_alone_holds_no_relay_and_takes_one_when_needed)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    sim_join(sim, pair.alice);
+    CHECK(sim_run(sim, GIVEN_BACK_WITHIN));
+    CHECK(sim_allocated(sim) == 1 && sim_allocations(sim) == 0);
+    sim_join(sim, pair.bob);
+    return is_open_by_relay(sim, &pair);
+}
+
+/* A third member needs the relay; when it has gone nobody does. */
+SCENARIO(a_newcomer_makes_the_relay_needed_again)
+{
+    struct pair pair;
+    int carol;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted-random", "port-restricted-random");
+    CHECK(make_unneeded(sim, &pair));
+    carol = sim_add_member(sim, "carol", sim_add_site(sim, "symmetric-random"));
+    sim_set_paths(sim, carol, KH_NODE_PATHS_RELAY);
+    sim_join(sim, carol);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, pair.alice, carol, sim_contact(sim, pair.alice, carol)->path_at) <=
+          RELAYED_WITHIN);
+    CHECK(sim_allocations(sim) >= 1);
+    CHECK(talk(sim, pair.alice, carol));
+    sim_leave(sim, carol);
+    CHECK(sim_run(sim, GIVEN_BACK_WITHIN));
+    CHECK(sim_allocations(sim) == 0);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* Nothing passes between them any more, and each word finds its way all the same. */
+SCENARIO(a_direct_path_that_dies_is_replaced_by_the_relay)
+{
+    const struct kh_addr none = {0};
+    struct kh_addr a, b;
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted", "full-cone");
+    CHECK(make_unneeded(sim, &pair));
+    a = sim_public_addr(sim, pair.alice);
+    b = sim_public_addr(sim, pair.bob);
+    net_set_apart(sim_net(sim), &a, &b);
+    for (int i = 0; i < 20; i++) {
+        sim_say(sim, i % 2 == 0 ? pair.alice : pair.bob);
+        CHECK(sim_run(sim, KH_SECONDS(1)));
+    }
+    CHECK(sim_run(sim, KH_SECONDS(30)));
+    CHECK(is_relayed(sim, pair.alice, pair.bob) && is_relayed(sim, pair.bob, pair.alice));
+    CHECK(sim_allocations(sim) >= 1);
+    CHECK(talk(sim, pair.alice, pair.bob));
+    net_set_apart(sim_net(sim), &none, &none);
+    CHECK(sim_run(sim, KH_SECONDS(300)));
+    CHECK(!is_relayed(sim, pair.alice, pair.bob) && !is_relayed(sim, pair.bob, pair.alice));
+    CHECK(sim_allocations(sim) == 0);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* Each time has a new relayed address. */
+SCENARIO(many_turns_of_giving_and_taking_wear_nothing_out)
+{
+    const struct kh_addr none = {0};
+    struct kh_addr a, b;
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "full-cone", "full-cone");
+    CHECK(make_unneeded(sim, &pair));
+    a = sim_public_addr(sim, pair.alice);
+    b = sim_public_addr(sim, pair.bob);
+    for (int i = 0; i < 20; i++) {
+        net_set_apart(sim_net(sim), &a, &b);
+        CHECK(talk(sim, pair.alice, pair.bob));
+        CHECK(sim_run(sim, KH_SECONDS(60)));
+        CHECK(is_relayed(sim, pair.alice, pair.bob) && is_relayed(sim, pair.bob, pair.alice));
+        net_set_apart(sim_net(sim), &none, &none);
+        CHECK(sim_run(sim, KH_SECONDS(300)));
+        CHECK(sim_allocations(sim) == 0);
+        CHECK(talk(sim, pair.alice, pair.bob));
+    }
+    return true;
+}
+
 /* clang-format off */
 #define NAMED(name) {#name, name, NULL, NULL}
 static const struct scenario scenarios[] = {
@@ -186,6 +334,12 @@ static const struct scenario scenarios[] = {
     NAMED(who_wants_a_relay_where_none_is_is_told_once_and_heard),
     NAMED(who_forbids_relays_is_reached_through_none),
     NAMED(only_relays_and_no_relays_talk_by_signals),
+    NAMED(a_relay_that_nobody_needs_is_given_back),
+    NAMED(a_relayed_pair_keeps_what_it_uses),
+    NAMED(who_waits_alone_holds_no_relay_and_takes_one_when_needed),
+    NAMED(a_newcomer_makes_the_relay_needed_again),
+    NAMED(a_direct_path_that_dies_is_replaced_by_the_relay),
+    NAMED(many_turns_of_giving_and_taking_wear_nothing_out),
 };
 /* clang-format on */
 

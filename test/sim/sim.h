@@ -106,6 +106,9 @@ unsigned sim_warnings(const struct sim *sim, int member); /* that it was given *
 struct kh_addr sim_public_addr(const struct sim *sim, int member);
 unsigned sim_said(const struct sim *sim, int member);
 uint64_t sim_seed(const struct sim *sim);
+uint64_t sim_sent_to_relayed(const struct sim *sim, int member); /* datagrams, as to a peer */
+size_t sim_allocations(const struct sim *sim); /* at the server's relay, now */
+uint64_t sim_allocated(const struct sim *sim);  /* since it started */
 uint64_t sim_hash(const struct sim *sim); /* of all that happened */
 uint64_t sim_steps(const struct sim *sim);
 

@@ -113,6 +113,7 @@ void sim_watch_departure(struct sim *sim, struct member *member, const struct kh
     char text[KH_ADDR_TEXT_MAX];
 
     watch_privacy(sim, member, datagram);
+    member->to_relayed += to_server && datagram->to.port != sim->server_addr.port;
     if (to_server && !is_plain_relayed(sim, datagram) &&
         (holds(datagram, "between us") || holds_name(datagram, member->name)))
         sim_fail(sim, "%s lets the server read what it says", member->name);
