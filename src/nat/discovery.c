@@ -2,75 +2,48 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "nat/discovery.h"
+#include "nat/questions.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "crypto/crypto.h"
-#include "nat/ports.h"
-#include "stun/stun.h"
+/* RFC 8489 6.2.1 would wait half a second for the first repetition; others wait for this. */
+#define INTERVAL KH_MILLISECONDS(150)
+
+struct pace {
+    unsigned attempts;
+    unsigned hairpin_attempts;
+    kh_duration patience; /* for the answer to the last attempt */
+    kh_duration longest;  /* of all together, even when the first answer came late */
+    size_t attempts_max;  /* of all together */
+};
 
 /* Silence is an answer here, so what is lost must not look like it: ten tries on a path that loses
- * one datagram of ten each way mistake one question in ten million.  RFC 8489 6.2.1 would wait half
- * a second for the first repetition; a person waits for this. */
-#define ATTEMPTS_MAX 10
-#define INTERVAL KH_MILLISECONDS(150)
-#define PATIENCE KH_MILLISECONDS(650) /* for the answer to the last attempt */
-#define LONGEST KH_MILLISECONDS(3800) /* of all together, even when the first answer came late */
+ * one datagram of ten each way mistake one question in ten million. */
+static const struct pace thorough = {10, 10, KH_MILLISECONDS(650), KH_MILLISECONDS(3800), SIZE_MAX};
+/* A member asks while others wait for it, and each time its network changes: one filter in 150 may
+ * seem stricter than it is on such a path, which costs a detour and no more. */
+static const struct pace quick = {3, 2, KH_MILLISECONDS(500), KH_MILLISECONDS(1500), 20};
 
 #define CHANGE_PORT 0x2u /* RFC 5780 7.2 */
 #define CHANGE_BOTH 0x6u
-#define REQUEST_MAX 32 /* a header and CHANGE-REQUEST */
 
-/* What each local socket is for; all of them give a sample.  The filter's one speaks to the
- * server's first address only, else an answer from another one would prove nothing. */
-enum { SOCKET_FILTER, SOCKET_MAPPING, SOCKET_HAIRPIN, SOCKET_HAIRPIN_BACK };
-
-enum aim {
-    AIM_SAMPLE,      /* where does the server see this socket? */
-    AIM_CHANGE_PORT, /* does an answer from its other port arrive? */
-    AIM_CHANGE_BOTH, /* and one from another address? */
-    AIM_OTHER_PORT,  /* where does its other port see us? */
-    AIM_OTHER_IP,
-    AIM_HAIRPIN, /* does what we send to our public address come back? */
-};
-
-struct probe {
-    enum aim aim;
-    size_t socket;
-    uint8_t id[KH_STUN_ID_LEN];
-    struct kh_addr to;
-    unsigned attempts;
-    kh_time next_at; /* of the next attempt, or of giving up */
-    bool due;
-    bool over;             /* answered, refused or given up */
-    bool answered;         /* as it should be */
-    bool refused;          /* the server cannot do that */
-    struct kh_addr mapped; /* of AIM_HAIRPIN: where it came from */
-};
-
-#define PROBES_MAX (KH_NAT_SOCKETS_MAX + 6)
-
-enum state { STATE_IDLE, STATE_ASKING, STATE_DONE };
-
-struct kh_nat_discovery {
-    enum state state;
-    struct kh_nat_discovery_config config;
-    struct kh_rng rng;
-    kh_time end_at;
-    struct kh_addr local; /* the ip that answers arrive at */
-    struct kh_addr other; /* OTHER-ADDRESS; none until told */
-    struct probe probes[PROBES_MAX];
-    size_t probe_count;
-    uint8_t request[REQUEST_MAX];
-    uint64_t dropped; /* datagrams that answered nothing we asked */
-};
+static const struct pace *pace_of(const struct kh_nat_discovery *discovery)
+{
+    return discovery->config.quick ? &quick : &thorough;
+}
 
 static void enter(struct kh_nat_discovery *discovery, enum state state)
 {
     discovery->state = state;
+}
+
+/* The server names it, so it has to be of the server's kind. */
+static bool is_other_place(const struct kh_addr *other, const struct kh_addr *server)
+{
+    return other->family == server->family && other->port != server->port && other->port != 0 &&
+           kh_addr_reach(other) == kh_addr_reach(server);
 }
 
 enum kh_status kh_nat_discovery_new(struct kh_nat_discovery **out,
@@ -78,12 +51,15 @@ enum kh_status kh_nat_discovery_new(struct kh_nat_discovery **out,
 {
     struct kh_nat_discovery *discovery = calloc(1, sizeof *discovery);
 
-    assert(config->socket_count >= KH_NAT_SOCKETS_MIN);
+    assert(config->socket_count >= (config->quick ? 1 : KH_NAT_SOCKETS_MIN));
     assert(config->socket_count <= KH_NAT_SOCKETS_MAX);
     assert(!kh_addr_is_none(&config->server));
+    assert(!config->quick || !kh_addr_is_none(&config->mapped));
     if (discovery == NULL)
         return KH_ERR_MEMORY;
     discovery->config = *config;
+    if (is_other_place(&config->other, &config->server))
+        discovery->other = config->other;
     kh_rng_init(&discovery->rng, config->seed);
     kh_wipe(discovery->config.seed, sizeof discovery->config.seed);
     *out = discovery;
@@ -100,66 +76,71 @@ void kh_nat_discovery_free(struct kh_nat_discovery *discovery)
 
 /* ---- asking ---- */
 
-static void ask(struct kh_nat_discovery *discovery, kh_time now, enum aim aim, size_t socket,
-                const struct kh_addr *to)
+/* Nothing happens if there is no such socket, or if it was asked for before. */
+static struct probe *ask(struct kh_nat_discovery *discovery, kh_time now, enum aim aim,
+                         size_t socket, const struct kh_addr *to)
 {
-    struct probe *probe = &discovery->probes[discovery->probe_count++];
+    const struct pace *pace = pace_of(discovery);
+    struct probe *probe = &discovery->probes[discovery->probe_count];
 
+    if (socket >= discovery->config.socket_count ||
+        kh_nat_probe_find(discovery, aim, socket) != NULL)
+        return NULL;
+    discovery->probe_count++;
     assert(discovery->probe_count <= PROBES_MAX);
     *probe = (struct probe){.aim = aim, .socket = socket, .to = *to, .next_at = now};
+    probe->attempts_max = aim == AIM_HAIRPIN ? pace->hairpin_attempts : pace->attempts;
     kh_rng_bytes(&discovery->rng, probe->id, sizeof probe->id);
+    return probe;
 }
 
-static const struct probe *find_aim(const struct kh_nat_discovery *discovery, enum aim aim,
-                                    size_t socket)
+static bool has_two_addresses(const struct kh_nat_discovery *discovery)
 {
-    for (size_t i = 0; i < discovery->probe_count; i++) {
-        const struct probe *probe = &discovery->probes[i];
-
-        if (probe->aim == aim && probe->socket == socket)
-            return probe;
-    }
-    return NULL;
-}
-
-/* Where the server sees this socket; NULL if that is not known. */
-static const struct kh_addr *mapped_of(const struct kh_nat_discovery *discovery, enum aim aim,
-                                       size_t socket)
-{
-    const struct probe *probe = find_aim(discovery, aim, socket);
-
-    return probe != NULL && probe->answered ? &probe->mapped : NULL;
-}
-
-/* A NAT changes the address or the port; a firewall neither. */
-static bool is_translated(const struct kh_nat_discovery *discovery, const struct probe *probe)
-{
-    return !kh_addr_ip_equal(&probe->mapped, &discovery->local) ||
-           probe->mapped.port != discovery->config.sockets[probe->socket].port;
+    return !kh_addr_ip_equal(&discovery->other, &discovery->config.server);
 }
 
 static void ask_other_places(struct kh_nat_discovery *discovery, kh_time now)
 {
+    const struct kh_addr *first = kh_nat_probe_mapped(discovery, AIM_SAMPLE, SOCKET_MAPPING);
+    const struct kh_addr *second = kh_nat_probe_mapped(discovery, AIM_OTHER_PORT, SOCKET_MAPPING);
     struct kh_addr other_port = discovery->config.server;
     struct kh_addr other_ip = discovery->other;
 
-    if (kh_addr_is_none(&discovery->other) ||
-        find_aim(discovery, AIM_OTHER_PORT, SOCKET_MAPPING) != NULL)
+    if (kh_addr_is_none(&discovery->other))
         return;
     other_port.port = discovery->other.port;
-    other_ip.port = discovery->config.server.port;
     ask(discovery, now, AIM_OTHER_PORT, SOCKET_MAPPING, &other_port);
+    if (!has_two_addresses(discovery))
+        return;
+    other_ip.port = discovery->config.server.port;
     ask(discovery, now, AIM_OTHER_IP, SOCKET_MAPPING, &other_ip);
+    /* One sample more of how ports are chosen, where each destination gives one. */
+    if (first != NULL && second != NULL && !kh_addr_equal(first, second))
+        ask(discovery, now, AIM_OTHER_BOTH, SOCKET_MAPPING, &discovery->other);
+}
+
+/* A quick one asks how strict the filter is only when it lets something pass. */
+static void ask_filter(struct kh_nat_discovery *discovery, kh_time now)
+{
+    const struct kh_addr *server = &discovery->config.server;
+    const struct probe *port = kh_nat_probe_find(discovery, AIM_CHANGE_PORT, SOCKET_FILTER);
+
+    if (port == NULL && discovery->config.quick && kh_addr_is_none(&discovery->other))
+        return;
+    ask(discovery, now, AIM_CHANGE_PORT, SOCKET_FILTER, server);
+    if (!discovery->config.quick ||
+        (port != NULL && port->answered && has_two_addresses(discovery)))
+        ask(discovery, now, AIM_CHANGE_BOTH, SOCKET_FILTER, server);
 }
 
 /* Both ways: each datagram opens the filter for the other one. */
 static void ask_ourselves(struct kh_nat_discovery *discovery, kh_time now)
 {
-    const struct probe *one = find_aim(discovery, AIM_SAMPLE, SOCKET_HAIRPIN);
-    const struct probe *two = find_aim(discovery, AIM_SAMPLE, SOCKET_HAIRPIN_BACK);
+    const struct probe *one = kh_nat_probe_find(discovery, AIM_SAMPLE, SOCKET_HAIRPIN);
+    const struct probe *two = kh_nat_probe_find(discovery, AIM_SAMPLE, SOCKET_HAIRPIN_BACK);
 
-    if (!one->answered || !two->answered || !is_translated(discovery, one) ||
-        find_aim(discovery, AIM_HAIRPIN, SOCKET_HAIRPIN) != NULL)
+    if (one == NULL || two == NULL || !one->answered || !two->answered ||
+        !kh_nat_probe_is_translated(discovery, one))
         return;
     ask(discovery, now, AIM_HAIRPIN, SOCKET_HAIRPIN, &two->mapped);
     ask(discovery, now, AIM_HAIRPIN, SOCKET_HAIRPIN_BACK, &one->mapped);
@@ -177,6 +158,8 @@ static void end_if_all_is_over(struct kh_nat_discovery *discovery)
 /* Makes due what has waited long enough, and ends what is hopeless. */
 static void advance(struct kh_nat_discovery *discovery, kh_time now)
 {
+    const struct pace *pace = pace_of(discovery);
+
     if (discovery->state != STATE_ASKING)
         return;
     for (size_t i = 0; i < discovery->probe_count; i++) {
@@ -184,13 +167,15 @@ static void advance(struct kh_nat_discovery *discovery, kh_time now)
 
         if (probe->over || now < probe->next_at)
             continue;
-        if (probe->attempts == ATTEMPTS_MAX) {
+        if (probe->attempts == probe->attempts_max || discovery->attempts == pace->attempts_max) {
             probe->over = true;
             continue;
         }
         probe->due = true;
         probe->attempts++;
-        probe->next_at = kh_time_add(now, probe->attempts < ATTEMPTS_MAX ? INTERVAL : PATIENCE);
+        discovery->attempts++;
+        probe->next_at =
+            kh_time_add(now, probe->attempts < probe->attempts_max ? INTERVAL : pace->patience);
     }
     end_if_all_is_over(discovery);
     if (now >= discovery->end_at)
@@ -206,33 +191,57 @@ static bool is_drained(const struct kh_nat_discovery *discovery)
     return true;
 }
 
-void kh_nat_discovery_start(struct kh_nat_discovery *discovery, kh_time now)
+/* The main socket is known already, and where nothing is translated, so is all but the filter. */
+static void start_quick(struct kh_nat_discovery *discovery, kh_time now)
+{
+    const struct kh_nat_discovery_config *config = &discovery->config;
+    struct probe *main = ask(discovery, now, AIM_SAMPLE, SOCKET_MAPPING, &config->server);
+
+    main->answered = main->over = true;
+    main->mapped = config->mapped;
+    discovery->local = config->sockets[SOCKET_MAPPING];
+    discovery->last_port = config->mapped.port;
+    if (kh_addr_is_none(&discovery->other))
+        ask(discovery, now, AIM_PLACES, SOCKET_MAPPING, &config->server);
+    ask_other_places(discovery, now);
+    ask_filter(discovery, now);
+    ask(discovery, now, AIM_SAMPLE, SOCKET_FILTER, &config->server);
+    for (size_t i = SOCKET_HAIRPIN;
+         kh_nat_probe_is_translated(discovery, main) && i < config->socket_count; i++)
+        ask(discovery, now, AIM_SAMPLE, i, &config->server);
+}
+
+static void start_thorough(struct kh_nat_discovery *discovery, kh_time now)
 {
     const struct kh_addr *server = &discovery->config.server;
 
-    assert(discovery->state == STATE_IDLE);
-    enter(discovery, STATE_ASKING);
-    discovery->end_at = kh_time_add(now, LONGEST);
     for (size_t i = 0; i < discovery->config.socket_count; i++)
         ask(discovery, now, AIM_SAMPLE, i, server);
-    ask(discovery, now, AIM_CHANGE_PORT, SOCKET_FILTER, server);
-    ask(discovery, now, AIM_CHANGE_BOTH, SOCKET_FILTER, server);
+    ask(discovery, now, AIM_PLACES, SOCKET_MAPPING, server);
+    ask_filter(discovery, now);
+}
+
+void kh_nat_discovery_start(struct kh_nat_discovery *discovery, kh_time now)
+{
+    assert(discovery->state == STATE_IDLE);
+    enter(discovery, STATE_ASKING);
+    discovery->end_at = kh_time_add(now, pace_of(discovery)->longest);
+    if (discovery->config.quick)
+        start_quick(discovery, now);
+    else
+        start_thorough(discovery, now);
     advance(discovery, now);
 }
 
 /* ---- answers ---- */
 
-/* The server is asked to name another address of its own; what is not of its kind is not asked. */
 static void learn_other(struct kh_nat_discovery *discovery, const struct kh_stun_message *message)
 {
-    const struct kh_addr *server = &discovery->config.server;
     struct kh_addr other;
 
-    if (!kh_addr_is_none(&discovery->other) ||
-        !kh_stun_find_addr(message, KH_STUN_OTHER_ADDRESS, &other))
-        return;
-    if (other.family == server->family && other.port != server->port && other.port != 0 &&
-        !kh_addr_ip_equal(&other, server) && kh_addr_reach(&other) == kh_addr_reach(server))
+    if (kh_addr_is_none(&discovery->other) &&
+        kh_stun_find_addr(message, KH_STUN_OTHER_ADDRESS, &other) &&
+        is_other_place(&other, &discovery->config.server))
         discovery->other = other;
 }
 
@@ -247,8 +256,10 @@ static bool came_from_right_place(const struct kh_nat_discovery *discovery,
     case AIM_CHANGE_BOTH:
         return !kh_addr_ip_equal(from, server) && from->port != server->port;
     case AIM_SAMPLE:
+    case AIM_PLACES:
     case AIM_OTHER_PORT:
     case AIM_OTHER_IP:
+    case AIM_OTHER_BOTH:
         return kh_addr_equal(from, &probe->to);
     case AIM_HAIRPIN:
         return false; /* it is a request that comes back */
@@ -256,21 +267,30 @@ static bool came_from_right_place(const struct kh_nat_discovery *discovery,
     return false;
 }
 
+static bool refuse(struct probe *probe)
+{
+    probe->refused = probe->over = true;
+    return true;
+}
+
 static bool take_answer(struct kh_nat_discovery *discovery, struct probe *probe,
                         const struct kh_datagram *datagram, const struct kh_stun_message *message)
 {
+    bool came_from_server = kh_addr_equal(&datagram->from, &probe->to);
+
     if (!came_from_right_place(discovery, probe, &datagram->from)) {
         /* From where we asked: an error, or a server that does not know CHANGE-REQUEST. */
-        probe->refused = kh_addr_equal(&datagram->from, &probe->to) && probe->aim != AIM_HAIRPIN;
-        probe->over = probe->over || probe->refused;
-        return probe->refused;
+        return came_from_server && probe->aim != AIM_HAIRPIN && refuse(probe);
     }
-    if (message->class != KH_STUN_SUCCESS ||
-        !kh_stun_find_addr(message, KH_STUN_XOR_MAPPED_ADDRESS, &probe->mapped))
+    if (message->class != KH_STUN_SUCCESS)
+        return probe->aim == AIM_PLACES && refuse(probe);
+    if (!kh_stun_find_addr(message, KH_STUN_XOR_MAPPED_ADDRESS, &probe->mapped))
         return false;
     probe->answered = true;
     probe->over = true;
     discovery->local = datagram->to;
+    if (probe->aim != AIM_CHANGE_PORT && probe->aim != AIM_CHANGE_BOTH)
+        discovery->last_port = probe->mapped.port;
     learn_other(discovery, message);
     return true;
 }
@@ -321,19 +341,21 @@ static bool take(struct kh_nat_discovery *discovery, const struct kh_datagram *d
     return false;
 }
 
-void kh_nat_discovery_handle_datagram(struct kh_nat_discovery *discovery, kh_time now,
+bool kh_nat_discovery_handle_datagram(struct kh_nat_discovery *discovery, kh_time now,
                                       const struct kh_datagram *datagram)
 {
     assert(is_drained(discovery));
     if (discovery->state != STATE_ASKING)
-        return;
+        return false;
     if (!take(discovery, datagram)) {
         discovery->dropped++;
-        return;
+        return false;
     }
     ask_other_places(discovery, now);
+    ask_filter(discovery, now);
     ask_ourselves(discovery, now);
     advance(discovery, now);
+    return true;
 }
 
 /* ---- time ---- */
@@ -366,6 +388,8 @@ static size_t write_request(struct kh_nat_discovery *discovery, const struct pro
         kh_stun_add_u32(&writer, KH_STUN_CHANGE_REQUEST, CHANGE_PORT);
     else if (probe->aim == AIM_CHANGE_BOTH)
         kh_stun_add_u32(&writer, KH_STUN_CHANGE_REQUEST, CHANGE_BOTH);
+    else if (probe->aim == AIM_PLACES)
+        kh_stun_add_u32(&writer, KH_STUN_CHANGE_REQUEST, 0);
     return kh_stun_finish(&writer);
 }
 
@@ -388,95 +412,24 @@ bool kh_nat_discovery_next_transmit(struct kh_nat_discovery *discovery, struct k
     return false;
 }
 
-bool kh_nat_discovery_is_done(const struct kh_nat_discovery *discovery)
+bool kh_nat_discovery_has_mapping(const struct kh_nat_discovery *discovery)
 {
-    return discovery->state == STATE_DONE;
-}
+    bool asked = false;
 
-/* ---- conclusions ---- */
-
-static enum kh_nat_rule mapping_of(const struct kh_nat_discovery *discovery)
-{
-    const struct kh_addr *first = mapped_of(discovery, AIM_SAMPLE, SOCKET_MAPPING);
-    const struct kh_addr *port = mapped_of(discovery, AIM_OTHER_PORT, SOCKET_MAPPING);
-    const struct kh_addr *ip = mapped_of(discovery, AIM_OTHER_IP, SOCKET_MAPPING);
-
-    if (first == NULL)
-        return KH_NAT_RULE_UNKNOWN;
-    if (port != NULL && !kh_addr_equal(first, port))
-        return KH_NAT_ADDRESS_AND_PORT_DEPENDENT;
-    if (ip != NULL && kh_addr_equal(first, ip))
-        return KH_NAT_ENDPOINT_INDEPENDENT;
-    return ip != NULL && port != NULL ? KH_NAT_ADDRESS_DEPENDENT : KH_NAT_RULE_UNKNOWN;
-}
-
-/* Silence means a filter only where the place is known to answer when it is asked itself. */
-static enum kh_nat_rule filtering_of(const struct kh_nat_discovery *discovery)
-{
-    const struct probe *port = find_aim(discovery, AIM_CHANGE_PORT, SOCKET_FILTER);
-    const struct probe *both = find_aim(discovery, AIM_CHANGE_BOTH, SOCKET_FILTER);
-
-    if (both == NULL || port == NULL || mapped_of(discovery, AIM_SAMPLE, SOCKET_FILTER) == NULL)
-        return KH_NAT_RULE_UNKNOWN;
-    if (both->answered)
-        return KH_NAT_ENDPOINT_INDEPENDENT;
-    if (both->refused || port->refused || !both->over || !port->over)
-        return KH_NAT_RULE_UNKNOWN;
-    if (port->answered && mapped_of(discovery, AIM_OTHER_IP, SOCKET_MAPPING) != NULL)
-        return KH_NAT_ADDRESS_DEPENDENT;
-    if (!port->answered && mapped_of(discovery, AIM_OTHER_PORT, SOCKET_MAPPING) != NULL)
-        return KH_NAT_ADDRESS_AND_PORT_DEPENDENT;
-    return KH_NAT_RULE_UNKNOWN;
-}
-
-static enum kh_nat_hairpin hairpin_of(const struct kh_nat_discovery *discovery)
-{
-    const struct probe *one = find_aim(discovery, AIM_HAIRPIN, SOCKET_HAIRPIN);
-    const struct probe *two = find_aim(discovery, AIM_HAIRPIN, SOCKET_HAIRPIN_BACK);
-    const struct probe *came;
-
-    if (one == NULL || two == NULL)
-        return KH_NAT_HAIRPIN_UNKNOWN;
-    if (!one->answered && !two->answered)
-        return one->over && two->over ? KH_NAT_HAIRPIN_NONE : KH_NAT_HAIRPIN_UNKNOWN;
-    came = one->answered ? one : two;
-    return kh_addr_ip_equal(&came->mapped, &discovery->local) ? KH_NAT_HAIRPIN_INTERNAL
-                                                              : KH_NAT_HAIRPIN_EXTERNAL;
-}
-
-static void collect(const struct kh_nat_discovery *discovery, struct kh_nat_samples *samples)
-{
     for (size_t i = 0; i < discovery->probe_count; i++) {
         const struct probe *probe = &discovery->probes[i];
 
-        if (!probe->answered || probe->aim == AIM_HAIRPIN || probe->aim == AIM_CHANGE_PORT ||
-            probe->aim == AIM_CHANGE_BOTH)
+        if (probe->aim == AIM_CHANGE_PORT || probe->aim == AIM_CHANGE_BOTH ||
+            probe->aim == AIM_HAIRPIN || probe->aim == AIM_OTHER_BOTH)
             continue;
-        kh_nat_samples_add(samples, probe->mapped.port);
-        if (probe->aim != AIM_SAMPLE)
-            continue;
-        samples->asked++;
-        samples->preserved += probe->mapped.port == discovery->config.sockets[probe->socket].port;
+        asked = asked || probe->aim == AIM_OTHER_PORT;
+        if (!probe->over)
+            return false;
     }
+    return asked;
 }
 
-void kh_nat_discovery_result(const struct kh_nat_discovery *discovery, struct kh_nat_behaviour *out)
+bool kh_nat_discovery_is_done(const struct kh_nat_discovery *discovery)
 {
-    struct kh_nat_samples samples = {0};
-
-    *out = (struct kh_nat_behaviour){0};
-    for (size_t i = 0; i < discovery->probe_count && !out->reached; i++) {
-        const struct probe *probe = &discovery->probes[i];
-
-        if (probe->aim != AIM_SAMPLE || !probe->answered)
-            continue;
-        out->reached = true;
-        out->public_addr = probe->mapped;
-        out->translated = is_translated(discovery, probe);
-    }
-    out->mapping = mapping_of(discovery);
-    out->filtering = filtering_of(discovery);
-    out->hairpin = hairpin_of(discovery);
-    collect(discovery, &samples);
-    kh_nat_samples_classify(&samples, out);
+    return discovery->state == STATE_DONE;
 }

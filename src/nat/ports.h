@@ -7,7 +7,7 @@
 
 #include "nat/discovery.h"
 
-#define KH_NAT_SAMPLES_MAX (KH_NAT_SOCKETS_MAX + 2) /* and two more where they depend on whom */
+#define KH_NAT_SAMPLES_MAX (KH_NAT_SOCKETS_MAX + 3) /* and three more where they depend on whom */
 
 struct kh_nat_samples {
     uint16_t ports[KH_NAT_SAMPLES_MAX]; /* external ones, no two alike */
@@ -19,7 +19,11 @@ struct kh_nat_samples {
 /* Adds the external port unless it is there already. */
 void kh_nat_samples_add(struct kh_nat_samples *samples, uint16_t port);
 
-/* Fills in ports, stride, port_min and port_max. */
+/* Fills in ports, stride, port_min, port_max and port_count. */
 void kh_nat_samples_classify(const struct kh_nat_samples *samples, struct kh_nat_behaviour *out);
+
+/* Gives the range that a block which showed these ports may cover. */
+void kh_nat_block_guess(const struct kh_nat_behaviour *behaviour, uint16_t *port_min,
+                        uint16_t *port_max);
 
 #endif

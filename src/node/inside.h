@@ -13,6 +13,7 @@
 
 #include "base/outbox.h"
 #include "base/ring.h"
+#include "node/classify.h"
 #include "node/node.h"
 #include "node/relayed.h"
 #include "node/tcp.h"
@@ -99,7 +100,7 @@ struct kh_node_slot {
     char text[WARNING_MAX];
 };
 
-enum kh_node_socket_use { KH_NODE_FOR_NOTHING, KH_NODE_FOR_PUNCH };
+enum kh_node_socket_use { KH_NODE_FOR_NOTHING, KH_NODE_FOR_PUNCH, KH_NODE_FOR_SAMPLES };
 
 /* See sockets.c. */
 struct kh_node_sockets {
@@ -154,6 +155,7 @@ struct kh_node {
     struct kh_node_tcp tcp;
     struct kh_node_relayed relayed;
     struct kh_node_sockets sockets;
+    struct kh_node_classify classify;
     struct kh_nat_class nat; /* ours, as the card tells it; a neighbour's is in its card */
 
     struct kh_node_neighbour *neighbours[KH_ROOM_MEMBERS_MAX]; /* no gaps: count of them */

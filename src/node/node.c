@@ -39,11 +39,10 @@ static enum kh_status make_room(struct kh_node *node, const struct kh_node_confi
 
 static enum kh_status make_rendezvous(struct kh_node *node, const struct kh_node_config *config)
 {
-    struct kh_rendezvous_client_config rendezvous = {
-        .server_count = config->server_count,
-        .ticket = config->ticket,
-        .hidden = config->paths == KH_NODE_PATHS_RELAY,
-        .log = config->log};
+    struct kh_rendezvous_client_config rendezvous = {.server_count = config->server_count,
+                                                     .ticket = config->ticket,
+                                                     .hidden = config->paths == KH_NODE_PATHS_RELAY,
+                                                     .log = config->log};
     enum kh_status status;
 
     memcpy(rendezvous.servers, config->servers, sizeof rendezvous.servers);
@@ -104,6 +103,7 @@ void kh_node_free(struct kh_node *node)
         kh_node_free_neighbour(node->neighbours[i]);
     kh_node_mail_clear(&node->mail);
     kh_turn_client_free(node->relayed.turn);
+    kh_nat_discovery_free(node->classify.discovery);
     kh_rendezvous_client_free(node->rendezvous);
     kh_room_free(node->room);
     kh_channel_certificate_free(node->certificate);
@@ -322,7 +322,8 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
             node->dropped_stray++;
         return true;
     }
-    if (node->paths != KH_NODE_PATHS_RELAY && offer_to_peers(node, datagram))
+    if (kh_node_classify_handle_datagram(node, datagram) ||
+        (node->paths != KH_NODE_PATHS_RELAY && offer_to_peers(node, datagram)))
         return true;
     node->dropped_stray++;
     return false;
@@ -349,11 +350,17 @@ void kh_node_handle_timeout(struct kh_node *node, kh_time now)
     node->relayed.timeout_due = true;
     kh_node_reflexive_handle_timeout(node);
     kh_node_tcp_handle_timeout(node);
+    kh_node_classify_handle_timeout(node);
     for (size_t i = 0; i < node->neighbour_count; i++)
         node->neighbours[i]->timeout_due = true;
 }
 
 /* ---- looking in ---- */
+
+const struct kh_nat_class *kh_node_nat(const struct kh_node *node)
+{
+    return &node->nat;
+}
 
 const struct kh_room_member_id *kh_node_id(const struct kh_node *node)
 {
@@ -365,7 +372,7 @@ static void describe(const struct kh_node *node, const struct kh_node_neighbour 
 {
     const struct kh_ice_path *path = neighbour->peer == NULL ? NULL : kh_peer_path(neighbour->peer);
 
-    *out = (struct kh_node_member){.id = neighbour->id};
+    *out = (struct kh_node_member){.id = neighbour->id, .nat = neighbour->card.nat};
     memcpy(out->name, neighbour->card.name, sizeof out->name);
     memcpy(out->identity, neighbour->card.identity, sizeof out->identity);
     out->open = neighbour->peer != NULL && kh_peer_is_open(neighbour->peer);

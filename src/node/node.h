@@ -17,10 +17,11 @@
 #include "rendezvous/rendezvous.h"
 #include "room/room.h"
 
-#define KH_NODE_ADDRS_MAX 12    /* local addresses used as host candidates */
-#define KH_NODE_MAPPED_MAX 2    /* one by PCP or NAT-PMP, one by UPnP */
-#define KH_NODE_SOCKETS_MAX 272 /* spare ones: 256 for a punch, a few that won one, a few samples  \
-                                 */
+#define KH_NODE_ADDRS_MAX 12 /* local addresses used as host candidates */
+#define KH_NODE_MAPPED_MAX 2 /* one by PCP or NAT-PMP, one by UPnP */
+#define KH_NODE_SOCKETS_MAX                                                                        \
+    272 /* spare ones: 256 for a punch, a few that won one, a few samples                          \
+         */
 
 struct kh_node;
 
@@ -89,6 +90,7 @@ struct kh_node_member {
     struct kh_ice_path path;
     enum kh_transport transport; /* as in the event */
     size_t undelivered;          /* entries of ours it does not have yet */
+    struct kh_nat_class nat;     /* as its card tells it */
 };
 
 struct kh_node_stats {
@@ -142,6 +144,8 @@ bool kh_node_next_transmit(struct kh_node *node, struct kh_datagram *out);
 bool kh_node_next_event(struct kh_node *node, struct kh_node_event *out);
 kh_time kh_node_timeout(const struct kh_node *node);
 
+/* What is known of the NAT in front of us; zeroed: nothing (yet). */
+const struct kh_nat_class *kh_node_nat(const struct kh_node *node);
 const struct kh_room_member_id *kh_node_id(const struct kh_node *node);
 /* The n-th present member, from 0; false past the last. */
 bool kh_node_member_at(const struct kh_node *node, size_t n, struct kh_node_member *out);

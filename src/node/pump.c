@@ -133,8 +133,8 @@ static bool step(struct kh_node *node)
     for (size_t i = 0; i < node->neighbour_count; i++)
         if (kh_node_step_neighbour(node, node->neighbours[i]))
             return true;
-    return kh_node_sockets_step(node) || kh_node_relayed_step(node) || kh_node_step_server(node) ||
-           kh_node_step_leave(node);
+    return kh_node_classify_step(node) || kh_node_sockets_step(node) ||
+           kh_node_relayed_step(node) || kh_node_step_server(node) || kh_node_step_leave(node);
 }
 
 bool kh_node_next_event(struct kh_node *node, struct kh_node_event *out)
@@ -197,6 +197,7 @@ kh_time kh_node_timeout(const struct kh_node *node)
     timeout = kh_time_min(timeout, kh_node_reflexive_timeout(node));
     timeout = kh_time_min(timeout, kh_node_tcp_timeout(node));
     timeout = kh_time_min(timeout, kh_node_relayed_timeout(node));
+    timeout = kh_time_min(timeout, kh_node_classify_timeout(node));
     for (size_t i = 0; i < node->neighbour_count; i++)
         timeout = kh_time_min(timeout, kh_node_peer_timeout(node, node->neighbours[i]));
     return timeout;

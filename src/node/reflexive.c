@@ -74,6 +74,14 @@ void kh_node_reflexive_handle_timeout(struct kh_node *node)
         ask(node);
 }
 
+/* A server with two addresses names it in each answer. */
+static struct kh_addr other_place(const struct kh_stun_message *message)
+{
+    struct kh_addr other;
+
+    return kh_stun_find_addr(message, KH_STUN_OTHER_ADDRESS, &other) ? other : (struct kh_addr){0};
+}
+
 bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram)
 {
     struct kh_node_reflexive *reflexive = &node->reflexive;
@@ -93,6 +101,10 @@ bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_dat
     reflexive->base = datagram->to;
     kh_node_update_locals(node);
     node->card_due = true;
+    kh_node_classify_aim(node, &(struct kh_node_view){.server = reflexive->server,
+                                                      .local = reflexive->base,
+                                                      .mapped = mapped,
+                                                      .other = other_place(&message)});
     return true;
 }
 

@@ -67,6 +67,18 @@ static void handle_mapped(struct kh_node *node, const struct kh_rendezvous_clien
     restart_pathless(node);
 }
 
+static void look_at(struct kh_node *node, const struct kh_rendezvous_client_event *event)
+{
+    const struct kh_node_view view = {
+        .server = event->server,
+        .local = event->local,
+        .mapped = event->mapped,
+        .other = event->other,
+    };
+
+    kh_node_classify_aim(node, &view);
+}
+
 static void handle_joined(struct kh_node *node, const struct kh_rendezvous_client_event *event)
 {
     struct kh_node_slot *slot = kh_node_emit(node, KH_NODE_EVENT_JOINED, NULL);
@@ -74,6 +86,7 @@ static void handle_joined(struct kh_node *node, const struct kh_rendezvous_clien
     slot->event.mapped = event->mapped;
     slot->event.ticket = event->ticket;
     handle_mapped(node, event);
+    look_at(node, event);
     if (node->paths != KH_NODE_PATHS_RELAY)
         kh_node_reflexive_aim(node, &event->server);
     kh_node_relayed_met(node, event);
@@ -164,6 +177,7 @@ static void handle_event(struct kh_node *node, const struct kh_rendezvous_client
         break;
     case KH_RENDEZVOUS_EVENT_MAPPED:
         handle_mapped(node, event);
+        look_at(node, event);
         kh_node_relayed_met(node, event);
         break;
     case KH_RENDEZVOUS_EVENT_MEMBER:

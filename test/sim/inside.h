@@ -42,6 +42,7 @@ struct member {
     bool has_joined;         /* ever */
     kh_time joined_at;
     struct kh_room_member_id id;
+    unsigned nat_probes; /* plain Binding requests */
     struct said said[SIM_SAID_MAX];
     unsigned said_count;
     size_t sockets_wanted, sockets_open; /* spare ones */
@@ -63,6 +64,7 @@ struct sim {
     uint8_t secret[KH_ROOM_SECRET_LEN];
     int server; /* its host */
     struct kh_addr server_addr, server_addr6;
+    struct kh_addr server_second; /* another one for NAT behaviour discovery */
     struct kh_hub *hub; /* owned; NULL: stopped */
     bool has_relay;     /* and its server is a relay too */
     bool has_streams;

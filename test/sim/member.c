@@ -148,6 +148,13 @@ static void open_sockets(struct sim *sim, struct member *member)
     kh_node_add_sockets(member->node, sim_member_now(sim, member), ports, count);
 }
 
+/* A Binding request without credentials, which checks of ICE have. */
+static bool is_nat_probe(const struct kh_datagram *datagram)
+{
+    return datagram->len >= 20 && datagram->len <= 28 && datagram->data[0] == 0 &&
+           datagram->data[1] == 1;
+}
+
 void sim_member_drain(struct sim *sim, int member)
 {
     struct member *at = &sim->members[member];
@@ -163,6 +170,7 @@ void sim_member_drain(struct sim *sim, int member)
     while (kh_node_next_transmit(at->node, &datagram)) {
         sim_trace(sim, at->name, ">", &datagram);
         sim_watch_departure(sim, at, &datagram);
+        at->nat_probes += is_nat_probe(&datagram);
         sim_hash_bytes(sim, &datagram.to, sizeof(datagram.to));
         sim_hash_bytes(sim, datagram.data, datagram.len);
         net_send(sim->net, at->host, &datagram);

@@ -222,6 +222,65 @@ static bool has_family(const struct member *member, uint8_t family)
     return false;
 }
 
+/* ---- what is known of NATs ---- */
+
+/* What a card should say of the box before this member, if it is the only one. */
+static bool is_right(const struct sim *sim, const struct member *member,
+                     const struct kh_nat_class *class, bool all)
+{
+    static const enum kh_nat_ports ports[] = {[NAT_PORTS_PRESERVED] = KH_NAT_PORTS_PRESERVED,
+                                              [NAT_PORTS_SEQUENTIAL] = KH_NAT_PORTS_SEQUENTIAL,
+                                              [NAT_PORTS_RANDOM] = KH_NAT_PORTS_RANDOM,
+                                              [NAT_PORTS_BLOCK] = KH_NAT_PORTS_BLOCK};
+    const struct nat_config open = {.kind = NAT_KIND_OPEN};
+    const struct nat_config *box =
+        member->realm == NET_INTERNET ? &open : nat_config_of(net_nat(sim->net, member->realm));
+
+    /* Both sides list the rules of RFC 4787 in its order, the node behind "unknown". */
+    if ((unsigned)class->mapping != (unsigned)box->mapping + 1 ||
+        class->translated != (box->kind == NAT_KIND_TRANSLATOR))
+        return false;
+    if (box->mapping != NAT_ENDPOINT_INDEPENDENT &&
+        (class->ports != ports[box->ports] ||
+         class->stride != (box->ports == NAT_PORTS_SEQUENTIAL ? (int)box->stride : 0)))
+        return false;
+    return !all || (unsigned)class->filtering == (unsigned)box->filtering + 1;
+}
+
+static bool are_known(struct sim *sim, bool all)
+{
+    for (int i = 0; i < sim->member_count; i++) {
+        struct kh_node_member other;
+
+        for (size_t n = 0; kh_node_member_at(sim->members[i].node, n, &other); n++)
+            for (int j = 0; j < sim->member_count; j++)
+                if (memcmp(&other.id, &sim->members[j].id, sizeof other.id) == 0 &&
+                    !is_right(sim, &sim->members[j], &other.nat, all))
+                    return false;
+    }
+    return sim_all_met(sim);
+}
+
+bool sim_mappings_known(struct sim *sim)
+{
+    return are_known(sim, false);
+}
+
+bool sim_nats_known(struct sim *sim)
+{
+    return are_known(sim, true);
+}
+
+size_t sim_spare_sockets(const struct sim *sim, int member)
+{
+    return sim->members[member].sockets_open;
+}
+
+unsigned sim_nat_probes(const struct sim *sim, int member)
+{
+    return sim->members[member].nat_probes;
+}
+
 bool sim_must_be_direct(const struct sim *sim, int a, int b)
 {
     const struct member *one = &sim->members[a], *two = &sim->members[b];

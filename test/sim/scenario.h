@@ -26,6 +26,7 @@ struct scenario {
 const struct scenario *scenario_at(size_t n);
 
 const struct scenario *scenario_of_relays(size_t n); /* relay_scenarios.c */
+const struct scenario *scenario_of_nats(size_t n);   /* nat_scenarios.c */
 
 /* Time from when the second of the two joined. */
 static inline kh_duration since_both(struct sim *sim, int a, int b, kh_time at)

@@ -669,9 +669,19 @@ static const struct scenario scenarios[] = {
 };
 /* clang-format on */
 
+static const struct scenario *scenario_of_here(size_t n)
+{
+    return n < sizeof(scenarios) / sizeof(scenarios[0]) ? &scenarios[n] : NULL;
+}
+
 const struct scenario *scenario_at(size_t n)
 {
-    const size_t count = sizeof(scenarios) / sizeof(scenarios[0]);
+    static const struct scenario *(*const files[])(size_t) = {scenario_of_here, scenario_of_relays,
+                                                              scenario_of_nats};
 
-    return n < count ? &scenarios[n] : scenario_of_relays(n - count);
+    for (size_t file = 0; file < sizeof(files) / sizeof(files[0]); file++)
+        for (size_t i = 0; files[file](i) != NULL; i++)
+            if (n-- == 0)
+                return files[file](i);
+    return NULL;
 }

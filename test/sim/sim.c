@@ -40,9 +40,11 @@ struct sim *sim_new(const struct sim_config *config)
     sim->net = net_new(dice_u64(&sim->dice));
     dice_bytes(&sim->dice, sim->secret, sizeof(sim->secret));
     sim->server_addr = addr_of("203.0.113.1");
+    sim->server_second = addr_of("203.0.113.2");
     sim->server_addr6 = addr_of("2001:db8:ffff::1");
     sim->server = net_add_host(sim->net);
     net_attach(sim->net, sim->server, NET_INTERNET, &sim->server_addr, &none);
+    net_attach(sim->net, sim->server, NET_INTERNET, &sim->server_second, &none);
     net_attach(sim->net, sim->server, NET_INTERNET, &sim->server_addr6, &none);
     net_listen(sim->net, sim->server, sim->server_addr.port, true);
     for (int i = 0; i < NET_HOSTS_MAX; i++)
@@ -322,6 +324,12 @@ void sim_start_server(struct sim *sim)
 {
     struct kh_hub_config config = {.registry.members_max = 64, .log = sim_log_sink(sim)};
 
+    for (size_t i = 0; i < KH_HUB_PLACES; i++) {
+        config.discovery[0].places[i] =
+            (i & KH_HUB_OTHER_IP) != 0 ? sim->server_second : sim->server_addr;
+        if ((i & KH_HUB_OTHER_PORT) != 0)
+            config.discovery[0].places[i].port++;
+    }
     if (sim->has_relay) {
         config.relay.addresses[0].local = config.relay.addresses[0].external = sim->server_addr;
         config.relay.addresses[1].local = config.relay.addresses[1].external = sim->server_addr6;

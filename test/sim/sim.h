@@ -90,6 +90,9 @@ bool sim_all_heard(struct sim *sim);     /* everything said has been heard by al
 bool sim_all_delivered(struct sim *sim); /* and the authors know it */
 bool sim_best_paths(struct sim *sim);    /* direct and open wherever sim_must_be_direct */
 
+bool sim_mappings_known(struct sim *sim); /* everyone has the mapping of all others' NATs … */
+bool sim_nats_known(struct sim *sim);     /* … and all else of them, and it is right */
+
 /* True where ICE alone is sure to find a direct path (DESIGN.md, the table of hard NATs); false
  * says nothing: luck with ports is allowed. */
 bool sim_must_be_direct(const struct sim *sim, int a, int b);
@@ -109,6 +112,8 @@ uint64_t sim_seed(const struct sim *sim);
 uint64_t sim_sent_to_relayed(const struct sim *sim, int member); /* datagrams, as to a peer */
 size_t sim_allocations(const struct sim *sim); /* at the server's relay, now */
 uint64_t sim_allocated(const struct sim *sim);  /* since it started */
+size_t sim_spare_sockets(const struct sim *sim, int member); /* open now */
+unsigned sim_nat_probes(const struct sim *sim, int member); /* that asked what its NAT does */
 uint64_t sim_hash(const struct sim *sim); /* of all that happened */
 uint64_t sim_steps(const struct sim *sim);
 
