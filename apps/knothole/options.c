@@ -32,7 +32,7 @@ const char kh_options_help[] =
     "  --no-port-mapping    do not ask the router for a port (PCP, NAT-PMP, UPnP)\n"
     "  --linger SECONDS     at the end of input, wait this long for the first member to appear\n"
     "                       (default: 30)\n"
-    "  --server-udp-only    talk with the server by UDP only, never by TCP\n"
+    "  --server-udp-only    talk with the server by UDP only, never by TCP or TLS\n"
     "  --log-level LEVEL    error, warn, info or debug (default: warn)\n"
     "  --verbose, -v        the same as --log-level info; twice: debug\n"
     "  --log-addresses      write whole addresses into the log\n"

@@ -217,7 +217,7 @@ void kh_rendezvous_client_probe(struct kh_rendezvous_client *client, kh_time now
         struct kh_rendezvous_target *target = &client->race.targets[i];
 
         if (target->server.transport == KH_UDP || target->ask.attempts > 0)
-            target->ask.next_at = now; /* else UDP is to answer first */
+            target->ask.next_at = now; /* else a better one is to answer first */
     }
     run(client, now);
 }

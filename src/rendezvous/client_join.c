@@ -7,10 +7,12 @@
 #include <assert.h>
 #include <string.h>
 
-#define STAGGER KH_MILLISECONDS(75)    /* a broken family costs no more than this (RFC 8305 5) */
-#define TCP_DELAY KH_MILLISECONDS(300) /* UDP that works has answered by then, nearly always */
-#define ELECTED_ATTEMPTS 3             /* unanswered, and the others are asked again */
-#define CHALLENGES_MAX 3               /* in a row; more, and we ask slowly */
+#define STAGGER KH_MILLISECONDS(75) /* a broken family costs no more than this (RFC 8305 5) */
+/* Of a transport before the next worse one is tried: what works has answered by then, nearly
+ * always. */
+#define TRANSPORT_DELAY KH_MILLISECONDS(300)
+#define ELECTED_ATTEMPTS 3 /* unanswered, and the others are asked again */
+#define CHALLENGES_MAX 3   /* in a row; more, and we ask slowly */
 #define REFUSE_DELAY                                                                               \
     KH_MILLISECONDS(400) /* a refusal is not authenticated: a welcome may follow                   \
                           */
@@ -30,11 +32,11 @@ static void new_key(struct kh_rendezvous_client *client)
     kh_x25519_public(&race->private_key, race->public_key);
 }
 
-/* By whatever transport: a nonce stands for our IP address. */
+/* By whatever transport and port of the server: a nonce stands for our IP address. */
 static bool is_ticket_for(const struct kh_rendezvous_ticket *ticket, const struct kh_addr *server)
 {
     return ticket->nonce_len > 0 && ticket->nonce_len <= KH_RENDEZVOUS_NONCE_MAX &&
-           ticket->server.port == server->port && kh_addr_ip_equal(&ticket->server, server);
+           kh_addr_ip_equal(&ticket->server, server);
 }
 
 static void set_nonce(struct kh_rendezvous_target *target, const uint8_t *nonce, size_t len)
@@ -44,8 +46,9 @@ static void set_nonce(struct kh_rendezvous_target *target, const uint8_t *nonce,
     target->nonce_len = len;
 }
 
-/* Starts the asks of one transport, those with a ticket first. */
-static void start_asks(struct kh_rendezvous_client *client, kh_time start, bool is_udp)
+/* Starts the asks of one transport, those with a ticket first; true if there are any. */
+static bool start_asks(struct kh_rendezvous_client *client, kh_time start,
+                       enum kh_transport transport)
 {
     struct kh_rendezvous_race *race = &client->race;
     kh_time at = start;
@@ -54,28 +57,21 @@ static void start_asks(struct kh_rendezvous_client *client, kh_time start, bool 
         for (size_t i = 0; i < client->config.server_count; i++) {
             struct kh_rendezvous_target *target = &race->targets[i];
 
-            if ((target->server.transport == KH_UDP) != is_udp ||
+            if (target->server.transport != transport ||
                 (target->nonce_len > 0) != (with_ticket == 1))
                 continue;
             kh_rendezvous_ask_start(client, at, &target->ask);
             at = kh_time_add(at, STAGGER);
         }
     }
-}
-
-static bool has_udp(const struct kh_rendezvous_client *client)
-{
-    bool found = false;
-
-    for (size_t i = 0; i < client->config.server_count; i++)
-        found = found || client->config.servers[i].transport == KH_UDP;
-    return found;
+    return at > start;
 }
 
 void kh_rendezvous_race_start(struct kh_rendezvous_client *client, kh_time now,
                               const struct kh_rendezvous_ticket *ticket)
 {
     struct kh_rendezvous_race *race = &client->race;
+    kh_time at = now;
 
     *race = (struct kh_rendezvous_race){
         .active = true, .elected = KH_RENDEZVOUS_NOBODY, .refuse_at = KH_NEVER};
@@ -86,8 +82,10 @@ void kh_rendezvous_race_start(struct kh_rendezvous_client *client, kh_time now,
         if (is_ticket_for(ticket, &client->config.servers[i]))
             set_nonce(&race->targets[i], ticket->nonce, ticket->nonce_len);
     }
-    start_asks(client, now, true);
-    start_asks(client, has_udp(client) ? kh_time_add(now, TCP_DELAY) : now, false);
+    for (int transport = KH_UDP; transport <= KH_TLS; transport++) {
+        if (start_asks(client, at, (enum kh_transport)transport))
+            at = kh_time_add(at, TRANSPORT_DELAY);
+    }
 }
 
 void kh_rendezvous_race_stop(struct kh_rendezvous_client *client)
@@ -190,6 +188,14 @@ bool kh_rendezvous_race_next_transmit(struct kh_rendezvous_client *client, struc
 
 /* ---- answers ---- */
 
+/* TCP that answers late, or at all, is no reason to leave UDP that answered first. */
+static bool is_worse_than_elected(const struct kh_rendezvous_race *race,
+                                  const struct kh_rendezvous_target *target)
+{
+    return race->elected != KH_RENDEZVOUS_NOBODY &&
+           target->server.transport > race->targets[race->elected].server.transport;
+}
+
 static void accept_nonce(struct kh_rendezvous_client *client,
                          const struct kh_rendezvous_input *input,
                          struct kh_rendezvous_target *target)
@@ -206,8 +212,7 @@ static void accept_nonce(struct kh_rendezvous_client *client,
     if (target->challenges > CHALLENGES_MAX)
         at = kh_time_add(at, patience.rto_max);
     kh_rendezvous_ask_start(client, at, &target->ask);
-    /* TCP that answers late, or at all, is no reason to leave UDP that answered first. */
-    if (target->server.transport == KH_UDP || client->race.elected == KH_RENDEZVOUS_NOBODY)
+    if (!is_worse_than_elected(&client->race, target))
         client->race.elected = (size_t)(target - client->race.targets);
 }
 

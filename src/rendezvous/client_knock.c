@@ -1,8 +1,8 @@
-/* rendezvous/client_knock.c - a session by TCP looks for a way by UDP.
+/* rendezvous/client_knock.c - a session by TCP or TLS looks for a better way: by UDP, or by TCP.
  *
  * SPDX-License-Identifier: MIT
  *
- * UDP may have lost the race by bad luck, or come back with another network, and only by UDP does
+ * It may have lost the race by bad luck, or come back with another network, and only by UDP does
  * the server see where others may meet us.  A knock is the request for a nonce, which changes
  * nothing at the server: where UDP passes in one direction only, we must not move there.
  */
@@ -19,13 +19,13 @@ static bool is_wanted(const struct kh_rendezvous_client *client)
            client->session.server.transport != KH_UDP;
 }
 
-/* The next one by UDP after that; false if there is none. */
+/* The next better one after that; false if there is none. */
 static bool choose_server(const struct kh_rendezvous_client *client, size_t *at)
 {
     for (size_t i = 1; i <= client->config.server_count; i++) {
         size_t next = (*at + i) % client->config.server_count;
 
-        if (client->config.servers[next].transport == KH_UDP) {
+        if (client->config.servers[next].transport < client->session.server.transport) {
             *at = next;
             return true;
         }

@@ -55,7 +55,7 @@ struct kh_rendezvous_race {
     size_t card_len; /* 0: not frozen yet */
 };
 
-/* ---- a session by TCP looks for a way by UDP ---- */
+/* ---- a session by TCP or TLS looks for a better way ---- */
 
 struct kh_rendezvous_knock {
     bool due; /* waits in next_transmit */

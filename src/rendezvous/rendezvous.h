@@ -19,7 +19,7 @@
 #define KH_RENDEZVOUS_CARD_MAX 800        /* sealed; one push with one card fits one datagram */
 #define KH_RENDEZVOUS_SIGNAL_MAX 960      /* sealed; fits one datagram with all its framing */
 #define KH_RENDEZVOUS_NONCE_MAX 64
-#define KH_RENDEZVOUS_SERVERS_MAX 8  /* of one server: two families, two each, UDP and TCP */
+#define KH_RENDEZVOUS_SERVERS_MAX 12 /* of one server: two families, two each, UDP, TCP, TLS */
 #define KH_RENDEZVOUS_MEMBERS_MAX 64 /* of one room */
 
 struct kh_rendezvous_member_id {
@@ -85,8 +85,9 @@ enum kh_rendezvous_client_state {
 };
 
 struct kh_rendezvous_client_config {
-    /* Raced; the first answer decides.  TCP gets no start before UDP had time to answer, and UDP
-     * that answers later is preferred to it.  One that falls silent is followed by the next. */
+    /* Raced; the first answer decides.  TCP gets no start before UDP had time to answer, nor TLS
+     * before TCP had, and the better one is preferred though it answers later.  One that falls
+     * silent is followed by the next. */
     struct kh_addr servers[KH_RENDEZVOUS_SERVERS_MAX];
     size_t server_count;
     struct kh_secret room_seed; /* of the room's Ed25519 key pair */

@@ -15,6 +15,7 @@
 
 #define ROUND_TRIP KH_MILLISECONDS(40)
 #define TCP_DELAY KH_MILLISECONDS(300)
+#define TLS_DELAY KH_MILLISECONDS(600)
 
 static struct sim sim;
 
@@ -34,17 +35,23 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct sim_host *add(bool with_udp, const struct kh_rendezvous_ticket *ticket)
+static struct sim_host *add_by(enum kh_transport first, enum kh_transport last,
+                               const struct kh_rendezvous_ticket *ticket)
 {
     struct kh_rendezvous_client_config config = {.room_seed = sim.room_seed};
 
-    if (with_udp)
-        config.servers[config.server_count++] = sim.servers[0];
-    config.servers[config.server_count] = sim.servers[0];
-    config.servers[config.server_count++].transport = KH_TCP;
+    for (int transport = (int)first; transport <= (int)last; transport++) {
+        config.servers[config.server_count] = sim.servers[0];
+        config.servers[config.server_count++].transport = (uint8_t)transport;
+    }
     if (ticket != NULL)
         config.ticket = *ticket;
     return sim_add_config(&sim, &config);
+}
+
+static struct sim_host *add(bool with_udp, const struct kh_rendezvous_ticket *ticket)
+{
+    return add_by(with_udp ? KH_UDP : KH_TCP, KH_TCP, ticket);
 }
 
 /* How many datagrams went to the server by this transport. */
@@ -205,6 +212,75 @@ static void tcp_alone_does_not_wait(void **state)
     assert_int_equal(sent_by(KH_UDP), 0);
 }
 
+static void working_tcp_leaves_tls_alone(void **state)
+{
+    struct sim_host *alice = add_by(KH_UDP, KH_TLS, NULL);
+
+    (void)state;
+    sim.udp_down = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_probe(&sim, alice);
+    sim_run(&sim, KH_SECONDS(90));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->mapped_addr.transport, KH_TCP);
+    assert_int_equal(sent_by(KH_TLS), 0);
+}
+
+static void where_only_tls_passes_it_costs_two_moments(void **state)
+{
+    struct sim_host *alice = add_by(KH_UDP, KH_TLS, NULL);
+    struct sim_host *bob = add_by(KH_UDP, KH_TLS, NULL);
+    kh_time start = sim.now;
+
+    (void)state;
+    sim.udp_down = sim.tcp_down = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_join(&sim, bob, "b", "first words");
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->joined_at - start, TLS_DELAY + 2 * ROUND_TRIP);
+    assert_int_equal(alice->mapped_addr.transport, KH_TLS);
+    assert_int_equal(alice->unreachable, 0);
+    assert_int_equal(alice->signal_count, 1);
+    assert_true(kh_addr_is_none(&sim_known(bob, alice)->public));
+}
+
+/* Each better way takes the place of the one before, as soon as it passes. */
+static void better_ways_are_looked_for(void **state)
+{
+    struct sim_host *alice = add_by(KH_UDP, KH_TLS, NULL);
+
+    (void)state;
+    sim.udp_down = sim.tcp_down = true;
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    assert_int_equal(alice->mapped_addr.transport, KH_TLS);
+    sim.tcp_down = false;
+    sim_run(&sim, KH_SECONDS(3));
+    assert_int_equal(alice->mapped_addr.transport, KH_TCP);
+    sim.udp_down = false;
+    sim_run(&sim, KH_SECONDS(6));
+    assert_int_equal(alice->mapped_addr.transport, KH_UDP);
+    assert_int_equal(alice->joined, 1);
+    sim.captured_count = 0;
+    sim_run(&sim, KH_SECONDS(90));
+    assert_int_equal(sent_by(KH_TCP) + sent_by(KH_TLS), 0);
+    assert_int_equal(sim_stats(&sim).members, 1);
+}
+
+static void session_moves_to_tls_when_all_else_dies(void **state)
+{
+    struct sim_host *alice = add_by(KH_UDP, KH_TLS, NULL);
+
+    (void)state;
+    sim_join(&sim, alice, "a", NULL);
+    sim_run(&sim, KH_SECONDS(1));
+    sim.udp_down = sim.tcp_down = true;
+    sim_probe(&sim, alice);
+    sim_run(&sim, KH_SECONDS(6));
+    assert_int_equal(alice->joined, 1);
+    assert_int_equal(alice->mapped_addr.transport, KH_TLS);
+}
+
 static void ticket_is_good_for_both_transports(void **state)
 {
     struct sim_host *alice = add(true, NULL);
@@ -263,6 +339,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(udp_that_does_not_come_back_is_no_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(session_moves_to_tcp_when_udp_dies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tcp_alone_does_not_wait, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(working_tcp_leaves_tls_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(where_only_tls_passes_it_costs_two_moments, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(better_ways_are_looked_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(session_moves_to_tls_when_all_else_dies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ticket_is_good_for_both_transports, set_up, tear_down),
     };
 

@@ -77,6 +77,8 @@ static bool is_blocked(const struct sim *sim, const struct kh_datagram *datagram
     bool is_up = kh_addr_equal(&datagram->to, &sim->servers[0]) ||
                  kh_addr_equal(&datagram->to, &sim->servers[1]);
 
+    if (datagram->to.transport == KH_TCP)
+        return sim->tcp_down;
     return datagram->to.transport == KH_UDP && (sim->udp_down || (sim->udp_up_only && !is_up));
 }
 

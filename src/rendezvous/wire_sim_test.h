@@ -63,6 +63,7 @@ struct sim {
     unsigned loss, doubling;   /* per cent */
     bool ipv4_down;
     bool udp_down;
+    bool tcp_down;
     bool udp_up_only;            /* it passes towards the server, nothing comes back */
     struct sim_packet *packets;  /* owned */
     struct sim_packet *captured; /* owned; towards the server */

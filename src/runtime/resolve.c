@@ -9,7 +9,8 @@
 
 #include "io/sockaddr.h"
 
-#define PER_FAMILY_MAX (KH_RENDEZVOUS_SERVERS_MAX / 4) /* each by UDP and by TCP */
+#define PER_FAMILY_MAX (KH_RENDEZVOUS_SERVERS_MAX / KH_RUNTIME_WAYS_MAX / 2)
+#define PORT_OF_THE_WEB 443 /* where a network that is closed has its last door, if any */
 
 static const struct addrinfo datagram_hints = {.ai_socktype = SOCK_DGRAM};
 
@@ -55,4 +56,16 @@ void kh_runtime_resolve_choose(const struct addrinfo *list, struct kh_runtime_ad
             out->list[out->count++] = addr;
         }
     }
+}
+
+size_t kh_runtime_resolve_ways(const struct kh_room_server *server, const struct kh_addr *addr,
+                               bool udp_only, struct kh_addr out[static KH_RUNTIME_WAYS_MAX])
+{
+    for (size_t i = 0; i < KH_RUNTIME_WAYS_MAX; i++) {
+        out[i] = *addr;
+        out[i].transport = (uint8_t)i;
+    }
+    if (!server->tls)
+        out[KH_TLS].port = PORT_OF_THE_WEB;
+    return udp_only ? 1 : KH_RUNTIME_WAYS_MAX;
 }

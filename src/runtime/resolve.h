@@ -26,4 +26,11 @@ int kh_runtime_resolve_start(uv_loop_t *loop, uv_getaddrinfo_t *request,
  * family that does not work here never crowds out the other. */
 void kh_runtime_resolve_choose(const struct addrinfo *list, struct kh_runtime_addrs *out);
 
+#define KH_RUNTIME_WAYS_MAX (KH_TLS + 1) /* one by each transport */
+
+/* Lists how the server may be reached at this address: UDP and TCP at its port, and TLS there if
+ * its link begins with https, else at port 443.  Returns how many these are. */
+size_t kh_runtime_resolve_ways(const struct kh_room_server *server, const struct kh_addr *addr,
+                               bool udp_only, struct kh_addr out[static KH_RUNTIME_WAYS_MAX]);
+
 #endif

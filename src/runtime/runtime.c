@@ -106,7 +106,7 @@ static void drain(struct kh_runtime *runtime)
             kh_runtime_note_event(&runtime->note, runtime->node, &event);
         }
         while (kh_node_next_transmit(runtime->node, &datagram)) {
-            if (datagram.to.transport == KH_TCP)
+            if (datagram.to.transport != KH_UDP)
                 kh_runtime_tcp_send(&runtime->tcp, &datagram);
             else
                 kh_io_udp_set_send(&runtime->udp, &datagram);
@@ -218,7 +218,7 @@ static void on_wake(uv_async_t *wake)
         runtime->on_wake(runtime->context);
 }
 
-/* ---- TCP to the server ---- */
+/* ---- TCP and TLS to the server ---- */
 
 static void on_tcp_datagram(void *context, const struct kh_datagram *datagram)
 {
@@ -291,6 +291,7 @@ static void update_addrs(struct kh_runtime *runtime)
     for (size_t i = 0; i < runtime->addr_count; i++) {
         if (contains(now_there, count, &runtime->addrs[i]))
             continue;
+        kh_runtime_tcp_leave(&runtime->tcp, &runtime->addrs[i]);
         kh_node_remove_addr(runtime->node, kh_io_clock_now(), &runtime->addrs[i]);
         drain(runtime);
     }
@@ -388,13 +389,10 @@ static void start_node(struct kh_runtime *runtime, const struct kh_runtime_addrs
     struct kh_node_config *config = &runtime->node_config;
 
     for (size_t i = 0; i < found->count; i++) {
-        if (kh_io_udp_set_port(&runtime->udp, (enum kh_family)found->list[i].family) == 0)
-            continue;
-        config->servers[config->server_count++] = found->list[i];
-        if (runtime->server_udp_only)
-            continue;
-        config->servers[config->server_count] = found->list[i];
-        config->servers[config->server_count++].transport = KH_TCP;
+        if (kh_io_udp_set_port(&runtime->udp, (enum kh_family)found->list[i].family) != 0)
+            config->server_count +=
+                kh_runtime_resolve_ways(&runtime->server, &found->list[i], runtime->server_udp_only,
+                                        config->servers + config->server_count);
     }
     if (config->server_count == 0) {
         report_unresolved(runtime, "this machine does not speak its IP version");
@@ -629,6 +627,7 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
     runtime->context = config->context;
     runtime->server_udp_only = config->server_udp_only;
     runtime->tcp.owner = (struct kh_runtime_tcp_owner){.loop = config->loop,
+                                                       .server_name = runtime->server.host,
                                                        .context = runtime,
                                                        .on_datagram = on_tcp_datagram,
                                                        .on_turn = on_tcp_turn,

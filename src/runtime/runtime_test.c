@@ -308,6 +308,26 @@ static void numbers_need_no_lookup(void **unused)
     assert_false(kh_runtime_resolve_numeric(&server, &got));
 }
 
+static void a_server_has_three_ways(void **unused)
+{
+    struct kh_room_server server = {.host = "192.0.2.1", .port = 3478};
+    const struct kh_addr addr = kh_addr_ipv4(192, 0, 2, 1, 3478);
+    struct kh_addr ways[KH_RUNTIME_WAYS_MAX];
+
+    (void)unused;
+    assert_int_equal(kh_runtime_resolve_ways(&server, &addr, false, ways), 3);
+    assert_true(kh_addr_equal(&ways[0], &addr));
+    assert_int_equal(ways[1].transport, KH_TCP);
+    assert_int_equal(ways[1].port, 3478);
+    assert_int_equal(ways[2].transport, KH_TLS);
+    assert_int_equal(ways[2].port, 443);
+    server.tls = true;
+    assert_int_equal(kh_runtime_resolve_ways(&server, &addr, false, ways), 3);
+    assert_int_equal(ways[2].port, 3478);
+    assert_int_equal(kh_runtime_resolve_ways(&server, &addr, true, ways), 1);
+    assert_int_equal(ways[0].transport, KH_UDP);
+}
+
 static void links_are_made_and_checked(void **unused)
 {
     char one[KH_RUNTIME_LINK_SIZE];
@@ -414,6 +434,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_name_is_warned_of_once, set_up, tear_down),
         cmocka_unit_test(queue_keeps_texts_of_events),
         cmocka_unit_test(no_family_crowds_out_the_other),
+        cmocka_unit_test(a_server_has_three_ways),
         cmocka_unit_test(numbers_need_no_lookup),
         cmocka_unit_test(links_are_made_and_checked),
         cmocka_unit_test_setup_teardown(refused_opening_leaves_nothing, set_up, tear_down),

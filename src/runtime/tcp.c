@@ -1,4 +1,4 @@
-/* runtime/tcp.c - TCP connections to the server, opened when something is to be sent by them.
+/* runtime/tcp.c - TCP and TLS connections to the server, opened when something is to be sent.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,11 +6,17 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "io/clock.h"
 #include "io/tcp.h"
 #include "stun/stun.h"
 
 #define RECEIVE_ROUNDS_MAX 32
+/* Unanswered for so long, a connection is taken for dead: boxes on the way let it be made and then
+ * swallow what comes, or forget it.  A live one hears at least every 20 s, when it refreshes. */
+#define FIRST_PATIENCE KH_SECONDS(10)
+#define PATIENCE KH_SECONDS(30)
 
 struct kh_runtime_tcp {
     uv_poll_t poll; /* its data is this */
@@ -18,6 +24,7 @@ struct kh_runtime_tcp {
     struct kh_io_tcp tcp;
     struct kh_stun_stream stream;
     bool was_heard;
+    kh_time waiting_since; /* what was sent then has had no answer; KH_NEVER: nothing */
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -54,6 +61,24 @@ void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set)
         if (set->list[i] != NULL)
             close_at(set, i);
     }
+    kh_io_tls_context_free(set->tls);
+    set->tls = NULL;
+}
+
+void kh_runtime_tcp_leave(struct kh_runtime_tcp_set *set, const struct kh_addr *local)
+{
+    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        struct kh_addr server;
+        bool was_heard;
+
+        if (set->list[i] == NULL || !kh_addr_ip_equal(&set->list[i]->tcp.local, local))
+            continue;
+        server = set->list[i]->tcp.remote;
+        was_heard = set->list[i]->was_heard;
+        close_at(set, i);
+        if (was_heard)
+            set->owner.on_lost(set->owner.context, &server);
+    }
 }
 
 static void on_event(uv_poll_t *poll, int status, int events);
@@ -79,6 +104,7 @@ static void take_frames(struct kh_runtime_tcp *connection)
                                        .len = frame.len};
 
         connection->was_heard = true;
+        connection->waiting_since = KH_NEVER;
         owner->on_datagram(owner->context, &datagram);
     }
 }
@@ -88,7 +114,9 @@ static bool receive(struct kh_runtime_tcp *connection)
 {
     int error = 0;
 
-    for (int round = 0; round < RECEIVE_ROUNDS_MAX && error == 0; round++) {
+    for (int round = 0;
+         error == 0 && (round < RECEIVE_ROUNDS_MAX || kh_io_tcp_has_pending(&connection->tcp));
+         round++) {
         size_t max;
         uint8_t *space = kh_stun_stream_space(&connection->stream, &max);
         size_t len;
@@ -127,6 +155,23 @@ static void on_event(uv_poll_t *poll, int status, int events)
 
 /* ---- sending ---- */
 
+/* A name, or NULL for an address, which TLS does not ask for (RFC 6066 3). */
+static const char *server_name(const struct kh_runtime_tcp_set *set)
+{
+    struct kh_addr addr;
+    bool is_addr = strchr(set->owner.server_name, ':') != NULL ||
+                   kh_addr_parse(set->owner.server_name, 0, &addr) == KH_OK;
+
+    return is_addr ? NULL : set->owner.server_name;
+}
+
+static bool start_tls(struct kh_runtime_tcp_set *set, struct kh_io_tcp *tcp)
+{
+    if (set->tls == NULL)
+        set->tls = kh_io_tls_client_new();
+    return set->tls != NULL && kh_io_tcp_start_tls(tcp, set->tls, server_name(set));
+}
+
 static struct kh_runtime_tcp *open_at(struct kh_runtime_tcp_set *set, size_t at,
                                       const struct kh_addr *to)
 {
@@ -135,11 +180,13 @@ static struct kh_runtime_tcp *open_at(struct kh_runtime_tcp_set *set, size_t at,
     if (connection == NULL)
         return NULL;
     connection->set = set;
+    connection->waiting_since = KH_NEVER;
     if (kh_io_tcp_connect(to, &connection->tcp) != 0) {
         free(connection);
         return NULL;
     }
-    if (uv_poll_init(set->owner.loop, &connection->poll, connection->tcp.fd) != 0) {
+    if ((to->transport == KH_TLS && !start_tls(set, &connection->tcp)) ||
+        uv_poll_init(set->owner.loop, &connection->poll, connection->tcp.fd) != 0) {
         kh_io_tcp_close(&connection->tcp);
         free(connection);
         return NULL;
@@ -150,15 +197,24 @@ static struct kh_runtime_tcp *open_at(struct kh_runtime_tcp_set *set, size_t at,
     return connection;
 }
 
+static bool is_dead(const struct kh_runtime_tcp *connection)
+{
+    return kh_time_since(kh_io_clock_now(), connection->waiting_since) >
+           (connection->was_heard ? PATIENCE : FIRST_PATIENCE);
+}
+
 static struct kh_runtime_tcp *find_or_open(struct kh_runtime_tcp_set *set, const struct kh_addr *to)
 {
     size_t free_at = KH_RENDEZVOUS_SERVERS_MAX;
 
     for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        if (set->list[i] != NULL && kh_addr_equal(&set->list[i]->tcp.remote, to)) {
+            if (!is_dead(set->list[i]))
+                return set->list[i];
+            close_at(set, i); /* the server tells the node that it sees us elsewhere now */
+        }
         if (set->list[i] == NULL)
             free_at = i;
-        else if (kh_addr_equal(&set->list[i]->tcp.remote, to))
-            return set->list[i];
     }
     return free_at < KH_RENDEZVOUS_SERVERS_MAX ? open_at(set, free_at, to) : NULL;
 }
@@ -169,6 +225,7 @@ void kh_runtime_tcp_send(struct kh_runtime_tcp_set *set, const struct kh_datagra
 
     if (connection == NULL)
         return;
+    connection->waiting_since = kh_time_min(connection->waiting_since, kh_io_clock_now());
     (void)kh_io_tcp_send(&connection->tcp, datagram->data, datagram->len,
                          kh_stun_stream_padding(datagram->data, datagram->len));
     watch(connection);

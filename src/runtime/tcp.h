@@ -1,9 +1,9 @@
-/* runtime/tcp.h - TCP connections to the server, opened when something is to be sent by them.
+/* runtime/tcp.h - TCP and TLS connections to the server, opened when something is to be sent.
  *
  * SPDX-License-Identifier: MIT
  *
- * The node knows addresses only: a datagram to one whose transport is KH_TCP opens a connection
- * there if there is none, and what comes back along it are datagrams from there.
+ * The node knows addresses only: a datagram to one whose transport is KH_TCP or KH_TLS opens a
+ * connection there if there is none, and what comes back along it are datagrams from there.
  */
 #ifndef KH_RUNTIME_TCP_H
 #define KH_RUNTIME_TCP_H
@@ -18,6 +18,7 @@ struct kh_runtime_tcp;
 /* None of these may be called back into from the same set but send. */
 struct kh_runtime_tcp_owner {
     uv_loop_t *loop;
+    const char *server_name; /* as in the link: what TLS asks for, unless it is an address */
     void *context;
     void (*on_datagram)(void *context, const struct kh_datagram *datagram);
     void (*on_turn)(void *context); /* after all datagrams of a turn */
@@ -28,11 +29,14 @@ struct kh_runtime_tcp_owner {
 
 struct kh_runtime_tcp_set {
     struct kh_runtime_tcp_owner owner;
+    struct kh_io_tls_context *tls;                          /* owned; NULL until it is needed */
     struct kh_runtime_tcp *list[KH_RENDEZVOUS_SERVERS_MAX]; /* NULL: free */
 };
 
 /* Drops what cannot be sent. */
 void kh_runtime_tcp_send(struct kh_runtime_tcp_set *set, const struct kh_datagram *datagram);
+/* This address of ours is gone, and with it what was opened from there. */
+void kh_runtime_tcp_leave(struct kh_runtime_tcp_set *set, const struct kh_addr *local);
 void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set);
 
 #endif

@@ -90,6 +90,9 @@ class Server(Program):
                 return ready.group(1)
         return None
 
+    def says(self, text):
+        self.wait(lambda: any(text in line for _, line in self.err.lines), f'knotholed: {text}')
+
     def kill(self):
         self.process.kill()
         self.process.wait()

@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: MIT
 """lab/streams.py - networks that let no UDP through: the server and its relay are reached anyway."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import network
 from chat import Failure, Party, need_programs, talk
-from network import Lab
+from network import Lab, run
 
 DELAY = 20  # ms, one way, of each site's line
 WITHIN = 2.0  # s after the later start: first words both ways, and a relayed path
@@ -70,7 +74,115 @@ def udp_blocked_on_both_sides():
     return without_udp(both=True)
 
 
-CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides)
+# ---- only 443 is open ----
+
+# What leaves goes to port 443, and there it has to look like TLS: begin with one of the four types
+# that its records have.  `{plain}` is what becomes of the rest.
+ONLY_443 = """table inet only_443 {{
+    chain forward {{
+        type filter hook forward priority 0; policy drop;
+        tcp dport 443 @ih,0,8 != 20-23 {plain}
+        tcp dport 443 accept
+        tcp sport 443 accept
+    }}
+}}
+"""
+
+
+def leave_only_443(box, plain):
+    run('nsenter', f'--net=/var/run/netns/{box.netns}', 'nft', '-f', '-',
+        text=ONLY_443.format(plain=plain))
+
+
+def make_certificate(folder, name='example.org'):
+    files = [os.path.join(folder, file) for file in ('certificate.pem', 'key.pem')]
+    run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+        '-days', '2', '-subj', f'/CN={name}', '-out', files[0], '-keyout', files[1])
+    return files
+
+
+@contextlib.contextmanager
+def tls_world(closed, plain, server=f'{network.SERVER_IP}:3478'):
+    """Two sites, the first `closed` of which have nothing but 443, and a server that serves it.
+
+    The link says port 3478: who cannot get there has to find 443 by itself."""
+    with Lab() as lab, tempfile.TemporaryDirectory(prefix='knothole-lab-') as folder:
+        need_programs(lab)
+        certificate, key = make_certificate(folder)
+        boxes = [lab.add_box(name, 'port-restricted', delay=DELAY) for name in 'ab']
+        hosts = [box.add_host(f'h{box.name}') for box in boxes]
+        for box in boxes[:closed]:
+            leave_only_443(box, plain)
+        addresses = [f'{network.SERVER_IP}:3478', f'{network.SERVER_IP}:443']
+        with Party(lab, '--tls-cert', certificate, '--tls-key', key, addresses=addresses,
+                   name=server) as party:
+            party.folder = folder
+            yield party, hosts
+
+
+def only_443(closed, plain, **world):
+    with tls_world(closed, plain, **world) as (party, hosts):
+        alice, bob, paths, text = meet_by_relay(party, *hosts)
+        if paths[0]['transport'] != 'tls':
+            raise Failure(f'with nothing but TLS, Alice has {paths[0]}')
+        if closed == 2:
+            check_transports(paths, 'tls', 'tls')
+        return finish(party, alice, bob, text)
+
+
+def only_443_on_one_side():
+    return only_443(1, 'drop')
+
+
+def only_443_on_both_sides():
+    return only_443(2, 'drop')
+
+
+def https_link_plain_is_swallowed():
+    """By such a link plain TCP is tried at 443 too, where it can connect, and is heard no more."""
+    return only_443(2, 'drop', server=f'https://{network.SERVER_IP}')
+
+
+def https_link_plain_is_reset():
+    return only_443(2, 'reject with tcp reset', server=f'https://{network.SERVER_IP}')
+
+
+def subject(party, host):
+    """The name in the certificate that the server shows now."""
+    done = subprocess.run(
+        ['nsenter', f'--net=/var/run/netns/{host.netns}', 'openssl', 's_client', '-connect',
+         f'{network.SERVER_IP}:443', '-alpn', 'stun.turn'],
+        input=b'', capture_output=True, timeout=10, check=False)
+    text = done.stdout.decode(errors='replace')
+    if 'ALPN protocol: stun.turn' not in text:
+        raise Failure('openssl s_client is not served stun.turn')
+    return text.split('subject=')[1].splitlines()[0].replace(' ', '')
+
+
+def certificate_is_reloaded():
+    with tls_world(2, 'drop') as (party, hosts):
+        alice, bob, _, text = meet_by_relay(party, *hosts)
+        shown = [subject(party, hosts[0])]
+        make_certificate(party.folder, 'new.example.org')
+        party.server.process.send_signal(signal.SIGHUP)
+        party.server.says('new connections get the certificate')
+        shown.append(subject(party, hosts[0]))
+        with open(os.path.join(party.folder, 'key.pem'), 'w', encoding='ascii') as file:
+            file.write('no key')
+        party.server.process.send_signal(signal.SIGHUP)
+        party.server.says('the certificate stays as it was')
+        shown.append(subject(party, hosts[0]))
+        if shown != ['CN=example.org', 'CN=new.example.org', 'CN=new.example.org']:
+            raise Failure(f'the certificates are {shown}')
+        for chat in (alice, bob):
+            if len(chat.events('joined')) != 1 or len(chat.events('path')) != 1:
+                raise Failure(f'{chat.name} lost its connection')
+        return finish(party, alice, bob, text)
+
+
+CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_side,
+         only_443_on_both_sides, https_link_plain_is_swallowed, https_link_plain_is_reset,
+         certificate_is_reloaded)
 
 
 def main():

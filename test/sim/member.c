@@ -216,9 +216,9 @@ static void start(struct sim *sim, int member)
             at->addrs[i].family == KH_FAMILY_IPV4 ? &sim->server_addr : &sim->server_addr6;
 
         config.servers[config.server_count++] = *server;
-        if (sim->has_streams) {
+        for (int transport = KH_TCP; sim->has_streams && transport <= KH_TLS; transport++) {
             config.servers[config.server_count] = *server;
-            config.servers[config.server_count++].transport = KH_TCP;
+            config.servers[config.server_count++].transport = (uint8_t)transport;
         }
     }
     config.tcp_ipv4 = config.tcp_ipv6 = sim->has_streams;

@@ -66,8 +66,8 @@ SCENARIO(public_host_meets_symmetric)
     return meet_at(sim, NET_INTERNET, sim_add_site(sim, "symmetric-random"));
 }
 
-/* Alice has no UDP; nor has Bob, if both are without. */
-static bool meet_without_udp(struct sim *sim, bool both)
+/* What passes Alice's box is no better than this; nor Bob's, if both are so closed. */
+static bool meet_without_udp(struct sim *sim, enum kh_transport best, bool both)
 {
     int a, b, alice, bob;
 
@@ -75,8 +75,10 @@ static bool meet_without_udp(struct sim *sim, bool both)
     sim_add_streams(sim);
     a = sim_add_site(sim, "port-restricted");
     b = sim_add_site(sim, "symmetric-random");
-    net_set_box_passes(sim_net(sim), a, KH_UDP, false);
-    net_set_box_passes(sim_net(sim), b, KH_UDP, !both);
+    for (int better = KH_UDP; better < (int)best; better++) {
+        net_set_box_passes(sim_net(sim), a, (enum kh_transport)better, false);
+        net_set_box_passes(sim_net(sim), b, (enum kh_transport)better, !both);
+    }
     alice = sim_add_member(sim, "alice", a);
     bob = sim_add_member(sim, "bob", b);
     sim_join(sim, alice);
@@ -88,9 +90,9 @@ static bool meet_without_udp(struct sim *sim, bool both)
           KH_SECONDS(2));
     CHECK(since_both(sim, alice, bob, sim_contact(sim, alice, bob)->path_at) <= KH_SECONDS(2));
     CHECK(since_both(sim, alice, bob, sim_contact(sim, bob, alice)->path_at) <= KH_SECONDS(2));
-    CHECK(sim_contact(sim, alice, bob)->transport == KH_TCP);
+    CHECK(sim_contact(sim, alice, bob)->transport == best);
     CHECK(sim_contact(sim, alice, bob)->path.local_kind == KH_ICE_RELAYED);
-    CHECK(!both || sim_contact(sim, bob, alice)->transport == KH_TCP);
+    CHECK(!both || sim_contact(sim, bob, alice)->transport == best);
     CHECK(talk(sim, alice, bob));
     CHECK(sim_run(sim, KH_SECONDS(900)));
     return talk(sim, alice, bob);
@@ -98,12 +100,17 @@ static bool meet_without_udp(struct sim *sim, bool both)
 
 SCENARIO(who_has_no_udp_is_relayed)
 {
-    return meet_without_udp(sim, false);
+    return meet_without_udp(sim, KH_TCP, false);
 }
 
 SCENARIO(two_without_udp_are_relayed)
 {
-    return meet_without_udp(sim, true);
+    return meet_without_udp(sim, KH_TCP, true);
+}
+
+SCENARIO(two_with_nothing_but_tls_are_relayed)
+{
+    return meet_without_udp(sim, KH_TLS, true);
 }
 
 static bool is_direct_by_tcp(struct sim *sim)
@@ -167,7 +174,7 @@ SCENARIO(calls_in_vain_end)
 {
     uint64_t calls;
 
-    CHECK(meet_without_udp(sim, true));
+    CHECK(meet_without_udp(sim, KH_TCP, true));
     calls = net_stats(sim_net(sim)).calls;
     CHECK(calls < 60);
     CHECK(sim_run(sim, KH_SECONDS(600)));
@@ -201,7 +208,7 @@ SCENARIO(a_direct_connection_that_breaks_is_made_again)
 /* The allocation along the connection is left, and the one by UDP takes its place. */
 SCENARIO(udp_that_comes_back_is_relayed_by_udp)
 {
-    CHECK(meet_without_udp(sim, true));
+    CHECK(meet_without_udp(sim, KH_TCP, true));
     net_set_box_passes(sim_net(sim), 0, KH_UDP, true);
     CHECK(sim_run(sim, KH_SECONDS(80))); /* UDP is looked for once a minute */
     CHECK(talk(sim, 0, 1));
@@ -217,7 +224,7 @@ SCENARIO(udp_that_comes_back_is_relayed_by_udp)
 /* The next connection may look like the one before, and the server may not know yet. */
 SCENARIO(a_broken_connection_is_made_again_with_its_allocation)
 {
-    CHECK(meet_without_udp(sim, true));
+    CHECK(meet_without_udp(sim, KH_TCP, true));
     sim_disconnect(sim, 0);
     sim_say(sim, 0);
     CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
@@ -633,6 +640,7 @@ static const struct scenario scenarios[] = {
     NAMED(public_host_meets_symmetric),
     NAMED(who_has_no_udp_is_relayed),
     NAMED(two_without_udp_are_relayed),
+    NAMED(two_with_nothing_but_tls_are_relayed),
     NAMED(who_has_no_udp_connects_to_an_open_host),
     NAMED(a_symmetric_nat_without_udp_connects_to_an_open_host),
     NAMED(two_without_udp_connect_at_once),

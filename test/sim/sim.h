@@ -72,7 +72,7 @@ void sim_map_port(struct sim *sim, int member);
 void sim_disconnect(struct sim *sim, int member); /* its connection to the server breaks */
 void sim_stop_server(struct sim *sim);
 void sim_add_relay(struct sim *sim);    /* starts the server anew, as a relay too */
-void sim_add_streams(struct sim *sim);  /* members that start later speak TCP, with it and others */
+void sim_add_streams(struct sim *sim);  /* members that start later speak TCP, and TLS to it */
 void sim_start_server(struct sim *sim); /* with an empty memory and other keys */
 
 /* ---- time ---- */
