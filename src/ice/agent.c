@@ -306,6 +306,13 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
     mend(agent, now, had_path);
 }
 
+void kh_ice_agent_doubt(struct kh_ice_agent *agent, kh_time now)
+{
+    assert_drained(agent);
+    kh_ice_consent_hurry(agent, now, KH_ICE_HURRY_OWNER);
+    work(agent, now);
+}
+
 bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,
                                   const struct kh_datagram *datagram)
 {

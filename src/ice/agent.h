@@ -35,6 +35,9 @@
 #define KH_ICE_REST KH_MILLISECONDS(500) /* doubled with each stray answer, to half a minute */
 #define KH_ICE_REST_DOUBLINGS 6
 #define KH_ICE_INSTANCES_MAX 8 /* a peer begins anew now and then; older ones are forgotten */
+#define KH_ICE_HURRY_STRANGER                                                                      \
+    KH_SECONDS(1) /* so often at most a stranger's replayed check makes us ask */
+#define KH_ICE_HURRY_OWNER KH_MILLISECONDS(200) /* so often at most our owner's doubts do */
 #define KH_ICE_SUSPECT 2 /* unanswered consent checks in a row before we look for another path */
 #define KH_ICE_WARM_MAX 2
 #define KH_ICE_WARM_PERIOD KH_SECONDS(13) /* sent along with a consent check: 15 s on average */
@@ -233,8 +236,8 @@ bool kh_ice_replace_selected(struct kh_ice_agent *agent, kh_time now);
 /* The next consent check goes out a period from now. */
 void kh_ice_consent_schedule(struct kh_ice_agent *agent, kh_time now);
 void kh_ice_consent_renew(struct kh_ice_agent *agent, kh_time now, uint8_t index);
-/* Asks at once whether the selected path still works. */
-void kh_ice_consent_hurry(struct kh_ice_agent *agent, kh_time now);
+/* Asks whether the selected path still works: at once, or this long after it was asked last. */
+void kh_ice_consent_hurry(struct kh_ice_agent *agent, kh_time now, kh_duration pause);
 void kh_ice_consent_work(struct kh_ice_agent *agent, kh_time now);
 kh_time kh_ice_consent_timeout(const struct kh_ice_agent *agent);
 

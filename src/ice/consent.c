@@ -14,7 +14,6 @@
 #define WAIT_MAX KH_SECONDS(2)
 /* Once a path is suspect.  25 of these before consent ends: a loss of 30 % each way never does. */
 #define WAIT_SUSPECT KH_SECONDS(1)
-#define HURRY_MIN KH_SECONDS(1) /* so often at most a stranger's replayed check makes us ask */
 
 /* RFC 7675 5.1: 0.8 to 1.2 of the period, so that checks do not fall into step. */
 static kh_duration randomised_period(struct kh_ice_agent *agent)
@@ -41,15 +40,17 @@ void kh_ice_consent_renew(struct kh_ice_agent *agent, kh_time now, uint8_t index
         kh_ice_consent_schedule(agent, now);
 }
 
-void kh_ice_consent_hurry(struct kh_ice_agent *agent, kh_time now)
+void kh_ice_consent_hurry(struct kh_ice_agent *agent, kh_time now, kh_duration pause)
 {
     const struct kh_ice_pair *pair;
+    kh_time earliest;
 
     if (agent->selected == KH_ICE_NOWHERE)
         return;
     pair = &agent->pairs[agent->selected];
-    if (!pair->check.is_waiting && kh_time_since(now, pair->check.sent_at) >= HURRY_MIN)
-        agent->consent_at = kh_time_min(agent->consent_at, now);
+    earliest = kh_time_add(pair->check.sent_at, pause);
+    if (!pair->check.is_waiting)
+        agent->consent_at = kh_time_min(agent->consent_at, earliest > now ? earliest : now);
 }
 
 /* How long an answer may take before we count it missing and ask again. */

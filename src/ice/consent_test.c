@@ -147,6 +147,75 @@ static void a_dead_path_is_left_within_ten_seconds(void **state)
     }
 }
 
+static void doubt(int host)
+{
+    kh_ice_agent_doubt(wire.hosts[host].agent, wire.now);
+    wire_drain(&wire, host);
+}
+
+/* The owner knows by what is not acknowledged long before consent asks again. */
+static void a_doubted_dead_path_is_left_within_a_second_and_a_half(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        wire_init(&wire, seed);
+        add_ipv4();
+        add_ipv6();
+        connect_all();
+        wire_run(&wire, KH_MILLISECONDS(100 * seed));
+        dead_family = wire.hosts[ALICE].path.local.family;
+        wire.tamper = one_family_is_dead;
+        wire_run(&wire, KH_MILLISECONDS(400));
+        doubt(ALICE);
+        doubt(BOB);
+        wire_run(&wire, KH_MILLISECONDS(1500));
+        assert_int_not_equal(wire.hosts[ALICE].path.local.family, dead_family);
+        assert_int_not_equal(wire.hosts[BOB].path.local.family, dead_family);
+        assert_true(wire_agrees(&wire));
+        wire_fini(&wire);
+    }
+}
+
+static void doubts_without_reason_cost_one_check_and_seldom(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    connect_open();
+    wire_run(&wire, KH_SECONDS(1));
+    before = stats_of(ALICE).checks_sent;
+    for (int i = 0; i < 200; i++) {
+        doubt(ALICE);
+        wire_run(&wire, KH_MILLISECONDS(10));
+    }
+    assert_in_range(stats_of(ALICE).checks_sent - before, 8, 11); /* one each 200 ms */
+    assert_int_equal(wire.hosts[ALICE].paths, 1);
+    wire_fini(&wire);
+    wire_init(&wire, 1);
+    wire_add_agent(&wire, ALICE, &(struct kh_ice_config){.role = KH_ICE_CONTROLLING});
+    doubt(ALICE); /* no path to doubt */
+    assert_int_equal(stats_of(ALICE).checks_sent, 0);
+    wire_fini(&wire);
+}
+
+/* RFC 7675 5.1 holds however often we ask. */
+static void doubt_does_not_prolong_consent(void **state)
+{
+    kh_time cut;
+
+    (void)state;
+    connect_open();
+    cut = wire.now;
+    wire.is_cut = true;
+    while (state_of(ALICE) == KH_ICE_CONNECTED) {
+        doubt(ALICE);
+        wire_run(&wire, KH_MILLISECONDS(300));
+    }
+    assert_in_range(wire.now - cut, KH_SECONDS(24), KH_SECONDS(31));
+    assert_int_equal(state_of(ALICE), KH_ICE_FAILED);
+    wire_fini(&wire);
+}
+
 /* When what we use dies, even what failed long ago is tried again. */
 static void a_path_that_never_worked_gets_another_chance(void **state)
 {
@@ -343,6 +412,30 @@ static void a_fruitless_restart_returns_to_the_old_path(void **state)
     wire_fini(&wire);
 }
 
+/* The peer's relayed address is no more, and it said so. */
+static void a_removed_remote_candidate_ends_its_path(void **state)
+{
+    struct kh_addr gone;
+
+    (void)state;
+    wire_init(&wire, 1);
+    add_ipv4();
+    add_ipv6();
+    connect_all();
+    gone = wire.hosts[ALICE].path.remote;
+    kh_ice_agent_remove_remote(wire.hosts[ALICE].agent, wire.now, &gone);
+    wire_drain(&wire, ALICE);
+    assert_false(kh_addr_equal(&wire.hosts[ALICE].path.remote, &gone));
+    assert_int_equal(state_of(ALICE), KH_ICE_CONNECTED);
+    kh_ice_agent_remove_remote(wire.hosts[ALICE].agent, wire.now, &gone); /* once is enough */
+    wire_drain(&wire, ALICE);
+    gone = wire.hosts[ALICE].path.remote;
+    kh_ice_agent_remove_remote(wire.hosts[ALICE].agent, wire.now, &gone);
+    wire_drain(&wire, ALICE);
+    assert_int_equal(state_of(ALICE), KH_ICE_CHECKING); /* that was the last one */
+    wire_fini(&wire);
+}
+
 /* RFC 7675 5.1 holds while restarting too; but then it is not the end. */
 static void consent_may_end_while_restarting(void **state)
 {
@@ -401,6 +494,9 @@ int main(void)
         cmocka_unit_test(a_path_that_never_worked_gets_another_chance),
         cmocka_unit_test(a_short_cut_is_survived_on_the_same_path),
         cmocka_unit_test(a_dead_path_is_left_within_ten_seconds),
+        cmocka_unit_test(a_doubted_dead_path_is_left_within_a_second_and_a_half),
+        cmocka_unit_test(doubts_without_reason_cost_one_check_and_seldom),
+        cmocka_unit_test(doubt_does_not_prolong_consent),
         cmocka_unit_test(a_spare_path_is_kept_warm),
         cmocka_unit_test(a_better_path_that_comes_back_is_taken_again),
         cmocka_unit_test(a_controlling_peers_new_mapping_is_followed),
@@ -408,6 +504,7 @@ int main(void)
         cmocka_unit_test(a_removed_interface_ends_its_path),
         cmocka_unit_test(a_restart_keeps_the_path_until_a_new_one_is_found),
         cmocka_unit_test(a_fruitless_restart_returns_to_the_old_path),
+        cmocka_unit_test(a_removed_remote_candidate_ends_its_path),
         cmocka_unit_test(consent_may_end_while_restarting),
         cmocka_unit_test(a_restart_leaves_failure),
         cmocka_unit_test(waking_from_sleep_ends_everything_at_once),

@@ -144,7 +144,9 @@ KH_MUST_USE enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, k
                                                    const struct kh_ice_candidate *candidate);
 /* An interface went away: its candidates and pairs end, the selected path too if it used it. */
 void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base);
-
+/* What was sent along the selected path is not acknowledged: asks now whether it still works, and
+ * looks for another one if no answer comes.  Often is harmless. */
+void kh_ice_agent_doubt(struct kh_ice_agent *agent, kh_time now);
 /* The peer gave this address up, and somebody else may have it next. */
 void kh_ice_agent_remove_remote(struct kh_ice_agent *agent, kh_time now,
                                 const struct kh_addr *addr);

@@ -142,7 +142,7 @@ static uint8_t learn_remote(struct kh_ice_agent *agent, kh_time now, const struc
     if (found != KH_ICE_NOWHERE || !may_learn(agent, now))
         return found;
     /* The peer may have moved, or its NAT forgotten it: is the path we use still good? */
-    kh_ice_consent_hurry(agent, now);
+    kh_ice_consent_hurry(agent, now, KH_ICE_HURRY_STRANGER);
     return kh_ice_remote_store(agent, &entry);
 }
 

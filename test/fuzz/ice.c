@@ -127,7 +127,9 @@ static void change_candidates(struct run *run, uint8_t what)
     if (candidate.addr.transport == KH_TCP)
         candidate.tcp = 1 + kind / 5u % 7;
 
-    if (what == 0 && kind < 128) {
+    if (what == 0 && kind < 64) {
+        kh_ice_agent_doubt(run->agent, run->now);
+    } else if (what == 0 && kind < 128) {
         kh_ice_agent_remove_local(run->agent, run->now, &candidate.addr);
     } else if (what == 0) {
         kh_ice_agent_remove_remote(run->agent, run->now, &candidate.addr);
