@@ -14,6 +14,8 @@
  * tell them apart, so that long the wait grows no further. */
 #define QUICK_ATTEMPTS 12
 #define QUICK_DOUBLINGS 2
+#define DOUBT_DOUBLINGS 1                   /* others wait: rather one datagram more */
+#define ATTENTIVE_WAIT KH_MILLISECONDS(900) /* below a second with its jitter */
 
 static const char *state_name(enum kh_rendezvous_client_state state)
 {
@@ -61,14 +63,23 @@ void kh_rendezvous_ask_end(struct kh_rendezvous_ask *ask)
     *ask = (struct kh_rendezvous_ask){.next_at = KH_NEVER};
 }
 
+static kh_duration longest_wait(const struct kh_rendezvous_client *client,
+                                const struct kh_rendezvous_ask *ask,
+                                const struct kh_rendezvous_patience *patience)
+{
+    unsigned doublings = client->is_doubted ? DOUBT_DOUBLINGS : QUICK_DOUBLINGS;
+    kh_duration max = patience->rto_max;
+
+    if (ask->attempts <= QUICK_ATTEMPTS)
+        max = kh_time_min(max, patience->rto << doublings);
+    return client->is_attentive ? kh_time_min(max, ATTENTIVE_WAIT) : max;
+}
+
 /* Ten per cent of jitter, so that clients that lost the server together do not return together. */
 static kh_duration wait_of(struct kh_rendezvous_client *client, const struct kh_rendezvous_ask *ask,
                            const struct kh_rendezvous_patience *patience)
 {
-    kh_duration quick_max = patience->rto << QUICK_DOUBLINGS;
-    kh_duration max = ask->attempts <= QUICK_ATTEMPTS && quick_max < patience->rto_max
-                          ? quick_max
-                          : patience->rto_max;
+    kh_duration max = longest_wait(client, ask, patience);
     kh_duration wait = patience->rto;
 
     for (unsigned i = 1; i < ask->attempts && wait < max; i++)
@@ -76,6 +87,12 @@ static kh_duration wait_of(struct kh_rendezvous_client *client, const struct kh_
     if (wait > max)
         wait = max;
     return wait + kh_rng_below(&client->rng, wait / 10 + 1);
+}
+
+void kh_rendezvous_ask_hasten(struct kh_rendezvous_ask *ask, kh_time now)
+{
+    if (ask->active)
+        ask->next_at = kh_time_min(ask->next_at, kh_time_add(now, ATTENTIVE_WAIT));
 }
 
 bool kh_rendezvous_ask_handle_timeout(struct kh_rendezvous_client *client, kh_time now,
@@ -102,6 +119,7 @@ void kh_rendezvous_client_heard(struct kh_rendezvous_client *client)
 {
     client->silent_since = KH_NEVER;
     client->silence_told = false;
+    client->is_doubted = false;
 }
 
 /* ---- life ---- */
@@ -218,6 +236,32 @@ void kh_rendezvous_client_probe(struct kh_rendezvous_client *client, kh_time now
 
         if (target->server.transport == KH_UDP || target->ask.attempts > 0)
             target->ask.next_at = now; /* else a better one is to answer first */
+    }
+    run(client, now);
+}
+
+void kh_rendezvous_client_doubt(struct kh_rendezvous_client *client, kh_time now)
+{
+    assert_drained(client);
+    client->is_doubted = true;
+    if (client->state == KH_RENDEZVOUS_JOINED && !client->update.active && !client->race.active)
+        kh_rendezvous_session_update(client, now);
+    run(client, now);
+}
+
+void kh_rendezvous_client_set_attentive(struct kh_rendezvous_client *client, kh_time now,
+                                        bool attentive)
+{
+    assert_drained(client);
+    if (client->is_attentive == attentive)
+        return;
+    client->is_attentive = attentive;
+    if (client->state == KH_RENDEZVOUS_JOINED && !client->update.active)
+        kh_rendezvous_session_reschedule(client, now);
+    if (attentive) {
+        kh_rendezvous_ask_hasten(&client->update, now);
+        for (size_t i = 0; client->race.active && i < client->config.server_count; i++)
+            kh_rendezvous_ask_hasten(&client->race.targets[i].ask, now);
     }
     run(client, now);
 }

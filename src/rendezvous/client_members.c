@@ -69,9 +69,10 @@ static void apply_present(struct kh_rendezvous_client *client, struct kh_rendezv
                           const struct kh_rendezvous_change *change)
 {
     struct kh_rendezvous_client_event *event;
+    bool is_back = known->stale_until != KH_NEVER;
 
     known->stale_until = KH_NEVER;
-    if (is_same(known, change))
+    if (is_same(known, change) && !is_back)
         return;
     known->gone = false;
     known->public = change->public;
@@ -80,6 +81,7 @@ static void apply_present(struct kh_rendezvous_client *client, struct kh_rendezv
     event = kh_rendezvous_client_tell(client, KH_RENDEZVOUS_EVENT_MEMBER);
     event->id = known->id;
     event->public = known->public;
+    event->is_back = is_back;
     event->data = known->card;
     event->len = known->card_len;
 }

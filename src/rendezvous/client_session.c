@@ -8,7 +8,9 @@
 #include <string.h>
 
 #define SIGNAL_ATTEMPTS 6
-#define SERVER_ATTEMPTS 3 /* unanswered updates, and another address of the server is tried */
+#define SERVER_ATTEMPTS 3 /* unanswered updates, and other addresses of the server are tried … */
+#define DOUBT_ATTEMPTS 2  /* … or after so many, if our owner has its doubts already */
+#define ATTENTIVE_REFRESH KH_MILLISECONDS(1500)
 #define LEAVE_PATIENCE KH_MILLISECONDS(1500) /* the owner promises to be gone within 2 s */
 /* Signals repeat under one sequence number, so nothing may run too far ahead of the oldest. */
 #define SEQUENCES_AHEAD_MAX (KH_RENDEZVOUS_WINDOW - 16)
@@ -139,9 +141,18 @@ static void tell_mapped(struct kh_rendezvous_client *client,
 static void schedule_refresh(struct kh_rendezvous_client *client, kh_time now)
 {
     kh_duration refresh = client->session.refresh;
-    kh_duration jitter = kh_rng_below(&client->rng, refresh / 10 + 1);
+    kh_duration jitter;
 
+    if (client->is_attentive)
+        refresh = kh_time_min(refresh, ATTENTIVE_REFRESH);
+    jitter = kh_rng_below(&client->rng, refresh / 10 + 1);
     client->refresh_at = kh_time_add(now, refresh - jitter);
+}
+
+void kh_rendezvous_session_reschedule(struct kh_rendezvous_client *client, kh_time now)
+{
+    assert(client->session.active && !client->update.active);
+    schedule_refresh(client, now);
 }
 
 void kh_rendezvous_session_begin(struct kh_rendezvous_client *client, kh_time now)
@@ -285,16 +296,30 @@ static void take_server(struct kh_rendezvous_client *client,
     client->session.local = input->datagram->to;
 }
 
+/* We moved to another address of the server: what waits for the old one need not wait on. */
+static void hasten_signals(struct kh_rendezvous_client *client, kh_time now)
+{
+    for (size_t i = 0; i < KH_RENDEZVOUS_SIGNALS_MAX; i++) {
+        struct kh_rendezvous_outgoing *signal = &client->signals[i];
+
+        if (signal->used && signal->ask.active)
+            signal->ask.next_at = now;
+    }
+}
+
 static void update_done(struct kh_rendezvous_client *client,
                         const struct kh_rendezvous_input *input)
 {
     struct kh_rendezvous_session *session = &client->session;
     struct kh_addr local = session->local;
+    bool moved = !kh_addr_equal(&session->server, &input->datagram->from);
     struct kh_addr mapped;
 
     kh_rendezvous_ask_end(&client->update);
     take_nonce(client, input->message);
     take_server(client, input);
+    if (moved)
+        hasten_signals(client, input->now);
     client->card_confirmed = client->update_revision;
     schedule_refresh(client, input->now);
     if (!kh_stun_find_addr(input->message, KH_STUN_XOR_MAPPED_ADDRESS, &mapped)) {
@@ -558,11 +583,22 @@ static void write_acknowledgement(struct kh_rendezvous_client *client, struct kh
     end(client, &writer, out);
 }
 
+/* The address we use, for a few attempts; then all of them in turn, since nobody knows which way is
+ * closed. */
+static const struct kh_addr *address_for_update(const struct kh_rendezvous_client *client)
+{
+    unsigned loyal = client->is_doubted ? DOUBT_ATTEMPTS : SERVER_ATTEMPTS;
+    unsigned attempts = client->update.attempts;
+    size_t turns = attempts <= loyal ? 0 : attempts - loyal;
+
+    return &client->config
+                .servers[(client->session.server_at + turns) % client->config.server_count];
+}
+
 /* Each attempt has its own sequence number: the newest one moves us if our address changed. */
 static void write_update(struct kh_rendezvous_client *client, struct kh_datagram *out)
 {
     struct kh_rendezvous_session *session = &client->session;
-    size_t turns = (client->update.attempts - 1) / SERVER_ATTEMPTS;
     struct kh_stun_writer writer =
         begin(client, &client->update, KH_STUN_UPDATE, ++session->send_sequence);
 
@@ -571,7 +607,7 @@ static void write_update(struct kh_rendezvous_client *client, struct kh_datagram
     if (client->card_confirmed != client->card_revision)
         kh_stun_add(&writer, KH_STUN_SEALED, client->card, client->card_len);
     end(client, &writer, out);
-    out->to = client->config.servers[(session->server_at + turns) % client->config.server_count];
+    out->to = *address_for_update(client);
     client->stats.updates_sent++;
 }
 

@@ -165,6 +165,8 @@ struct kh_rendezvous_client {
     uint8_t ack_id[KH_STUN_ID_LEN];
     uint64_t ack_sequence;
 
+    bool is_attentive;    /* somebody depends on the server */
+    bool is_doubted;      /* our owner believes it silent; until it is heard */
     kh_time silent_since; /* first unanswered attempt; KH_NEVER: none */
     bool silence_told;
 
@@ -193,6 +195,8 @@ kh_rendezvous_client_tell(struct kh_rendezvous_client *client,
 void kh_rendezvous_ask_start(struct kh_rendezvous_client *client, kh_time at,
                              struct kh_rendezvous_ask *ask);
 void kh_rendezvous_ask_end(struct kh_rendezvous_ask *ask);
+/* The next attempt comes no later than the longest wait there may be now. */
+void kh_rendezvous_ask_hasten(struct kh_rendezvous_ask *ask, kh_time now);
 /* True if an attempt is due now; it is counted and the next one is scheduled. */
 bool kh_rendezvous_ask_handle_timeout(struct kh_rendezvous_client *client, kh_time now,
                                       struct kh_rendezvous_ask *ask,
@@ -235,6 +239,8 @@ void kh_rendezvous_session_begin(struct kh_rendezvous_client *client, kh_time no
 /* Takes what overtook the answer that began this session. */
 void kh_rendezvous_session_release(struct kh_rendezvous_client *client, kh_time now);
 void kh_rendezvous_session_update(struct kh_rendezvous_client *client, kh_time now);
+/* The time between refreshes is another now. */
+void kh_rendezvous_session_reschedule(struct kh_rendezvous_client *client, kh_time now);
 void kh_rendezvous_session_handle_message(struct kh_rendezvous_client *client,
                                           const struct kh_rendezvous_input *input);
 void kh_rendezvous_session_handle_timeout(struct kh_rendezvous_client *client, kh_time now);

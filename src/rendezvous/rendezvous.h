@@ -102,11 +102,11 @@ struct kh_rendezvous_client_config {
 };
 
 enum kh_rendezvous_client_event_kind {
-    KH_RENDEZVOUS_EVENT_JOINED,      /* mapped, local, server, other, ticket; also after a rejoin */
-    KH_RENDEZVOUS_EVENT_MAPPED,      /* our public address changed: mapped, local */
-    KH_RENDEZVOUS_EVENT_MEMBER,      /* id, public, card: new, or changed in any of these */
-    KH_RENDEZVOUS_EVENT_GONE,        /* id: left, or its lifetime ended */
-    KH_RENDEZVOUS_EVENT_SIGNAL,      /* id of the sender, data: a sealed signal for us */
+    KH_RENDEZVOUS_EVENT_JOINED, /* mapped, local, server, other, ticket; also after a rejoin */
+    KH_RENDEZVOUS_EVENT_MAPPED, /* our public address changed: mapped, local */
+    KH_RENDEZVOUS_EVENT_MEMBER, /* id, public, card: new, changed in any of these, or is_back */
+    KH_RENDEZVOUS_EVENT_GONE,   /* id: left, or its lifetime ended */
+    KH_RENDEZVOUS_EVENT_SIGNAL, /* id of the sender, data: a sealed signal for us */
     KH_RENDEZVOUS_EVENT_SIGNAL_LOST, /* token: the server took it not or did not answer */
     KH_RENDEZVOUS_EVENT_UNREACHABLE, /* once per silence; the client keeps trying */
     KH_RENDEZVOUS_EVENT_REFUSED,     /* code: the server said no for good; see error codes */
@@ -122,6 +122,7 @@ struct kh_rendezvous_client_event {
     struct kh_addr server;
     struct kh_addr other; /* JOINED: another place of this server (discovery.md); none: not told */
     struct kh_rendezvous_ticket ticket;
+    bool is_back; /* MEMBER: known from our session before, and the server of this one has it too */
     const uint8_t *data; /* card or signal; valid until the next input */
     size_t len;
     unsigned code;
@@ -159,6 +160,13 @@ KH_MUST_USE enum kh_status kh_rendezvous_client_signal(struct kh_rendezvous_clie
                                                        struct kh_span sealed, uint64_t token);
 /* The network changed or may have: ask the server now where it sees us. */
 void kh_rendezvous_client_probe(struct kh_rendezvous_client *client, kh_time now);
+/* What went through the server was not acknowledged: asks it now, unless that is under way, and its
+ * other addresses sooner than after ordinary silence. */
+void kh_rendezvous_client_doubt(struct kh_rendezvous_client *client, kh_time now);
+/* While somebody depends on the server: it is asked every 1.5 s whether it still knows us, and a
+ * silent one is tried each second for as long as it takes. */
+void kh_rendezvous_client_set_attentive(struct kh_rendezvous_client *client, kh_time now,
+                                        bool attentive);
 void kh_rendezvous_client_leave(struct kh_rendezvous_client *client, kh_time now);
 
 bool kh_rendezvous_client_handle_datagram(struct kh_rendezvous_client *client, kh_time now,

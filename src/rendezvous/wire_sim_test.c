@@ -151,6 +151,7 @@ static void note_member(struct sim_host *host, const struct kh_rendezvous_client
     struct sim_member *member = member_of(host, &event->id);
 
     host->member_events++;
+    host->back_events += event->is_back;
     member->gone = false;
     member->public = event->public;
     snprintf(member->card, sizeof member->card, "%.*s", (int)event->len, (const char *)event->data);
@@ -410,6 +411,18 @@ void sim_leave(struct sim *sim, struct sim_host *host)
 void sim_probe(struct sim *sim, struct sim_host *host)
 {
     kh_rendezvous_client_probe(host->client, sim->now);
+    drain_host(sim, host);
+}
+
+void sim_doubt(struct sim *sim, struct sim_host *host)
+{
+    kh_rendezvous_client_doubt(host->client, sim->now);
+    drain_host(sim, host);
+}
+
+void sim_attend(struct sim *sim, struct sim_host *host, bool attentive)
+{
+    kh_rendezvous_client_set_attentive(host->client, sim->now, attentive);
     drain_host(sim, host);
 }
 

@@ -29,7 +29,8 @@ struct sim_host {
     struct kh_addr addr[2];              /* as the server sees us: IPv4, IPv6; TCP alike */
     struct kh_rendezvous_member_id id;
     unsigned joined, mapped, left, unreachable, lost, member_events, gone_events;
-    unsigned refused; /* code */
+    unsigned back_events; /* MEMBER, is_back */
+    unsigned refused;     /* code */
     uint64_t lost_token;
     kh_time joined_at;
     struct kh_addr mapped_addr;
@@ -88,6 +89,8 @@ void sim_say(struct sim *sim, struct sim_host *from, const struct sim_host *to, 
              uint64_t token);
 void sim_leave(struct sim *sim, struct sim_host *host);
 void sim_probe(struct sim *sim, struct sim_host *host);
+void sim_doubt(struct sim *sim, struct sim_host *host);
+void sim_attend(struct sim *sim, struct sim_host *host, bool attentive);
 /* Gives these bytes to the server as if they came from there, and drains it. */
 void sim_inject(struct sim *sim, const struct kh_addr *from, const struct kh_addr *to,
                 struct kh_span data);

@@ -133,7 +133,12 @@ static void command_client(struct world *world, size_t n, unsigned what)
             bytes[0]);
         break;
     case 3:
-        kh_rendezvous_client_probe(client, world->now);
+        if (bytes[0] < 64)
+            kh_rendezvous_client_doubt(client, world->now);
+        else if (bytes[0] < 128)
+            kh_rendezvous_client_set_attentive(client, world->now, bytes[0] & 1);
+        else
+            kh_rendezvous_client_probe(client, world->now);
         break;
     case 4:
         world->addrs[n].port++;
