@@ -82,8 +82,11 @@ struct kh_node_neighbour {
         uint32_t remotes; /* bit i: see remote_candidate */
         bool credentials;
     } given;
+    bool doubted; /* its channel is silent, says the room */
     bool timeout_due;
     bool restart_due;
+    bool doubt_due;
+    bool hurry_due; /* the server has it again: signals reach it */
     bool close_due;
     bool farewell; /* its channel was open when we began to leave */
 };
@@ -170,6 +173,8 @@ struct kh_node {
     bool room_timeout_due;
     bool server_timeout_due;
     bool probe_due;
+    bool doubt_due;
+    bool attentive; /* the rendezvous client was told so */
     bool card_due;
     bool farewell_due;
     bool leave_due;
@@ -242,6 +247,9 @@ bool kh_node_step_neighbour(struct kh_node *node, struct kh_node_neighbour *neig
 bool kh_node_step_peer_event(struct kh_node *node, struct kh_node_neighbour *neighbour);
 bool kh_node_step_peer(struct kh_node *node, struct kh_node_neighbour *neighbour);
 kh_time kh_node_peer_timeout(const struct kh_node *node, const struct kh_node_neighbour *neighbour);
+
+/* ---- alert.c ---- */
+bool kh_node_step_alert(struct kh_node *node);
 
 /* ---- known.c ---- */
 void kh_node_remember_departed(struct kh_node *node, const struct kh_room_member_id *id);

@@ -208,6 +208,11 @@ static bool step_room(struct kh_node *node, struct kh_node_neighbour *neighbour)
         kh_room_set_channel(node->room, node->now, &neighbour->id, talking);
         return true;
     }
+    if (neighbour->hurry_due) {
+        neighbour->hurry_due = false;
+        kh_room_hurry(node->room, node->now, &neighbour->id);
+        return true;
+    }
     if (neighbour->room.blocked == neighbour->blocked)
         return false;
     if (!neighbour->blocked && neighbour->mail.count > 0)

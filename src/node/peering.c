@@ -307,6 +307,12 @@ static bool give_notes(struct kh_node *node, struct kh_node_neighbour *neighbour
         kh_peer_restart(peer, node->now, NULL);
         return true;
     }
+    if (neighbour->doubt_due) {
+        neighbour->doubt_due = false;
+        kh_node_stash_peer(node, peer);
+        kh_peer_doubt(peer, node->now);
+        return true;
+    }
     if (!neighbour->close_due)
         return false;
     neighbour->close_due = false;

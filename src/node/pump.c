@@ -134,7 +134,8 @@ static bool step(struct kh_node *node)
         if (kh_node_step_neighbour(node, node->neighbours[i]))
             return true;
     return kh_node_classify_step(node) || kh_node_sockets_step(node) ||
-           kh_node_relayed_step(node) || kh_node_step_server(node) || kh_node_step_leave(node);
+           kh_node_relayed_step(node) || kh_node_step_server(node) || kh_node_step_alert(node) ||
+           kh_node_step_leave(node);
 }
 
 bool kh_node_next_event(struct kh_node *node, struct kh_node_event *out)

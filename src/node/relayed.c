@@ -136,6 +136,8 @@ void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client
         return;
     if (!is_same)
         abandon(node, true);
+    else if (kh_turn_client_state(relayed->turn) == KH_TURN_ALLOCATING)
+        abandon(node, false); /* what is asked of the server before may be lost with it */
     relayed->server = event->server;
     relayed->local = event->local;
     relayed->ask_at = node->now;

@@ -136,8 +136,10 @@ static void handle_member(struct kh_node *node, const struct kh_rendezvous_clien
             kh_node_take_card(node, neighbour, &card);
     }
     kh_wipe(&card, sizeof card);
-    if (neighbour != NULL)
-        see(neighbour, &event->public);
+    if (neighbour == NULL)
+        return;
+    see(neighbour, &event->public);
+    neighbour->hurry_due = neighbour->hurry_due || event->is_back;
 }
 
 static void handle_gone(struct kh_node *node, const struct kh_rendezvous_client_event *event)
@@ -284,6 +286,10 @@ bool kh_node_step_server(struct kh_node *node)
         kh_node_stash_server(node);
         if (node->life == LIFE_STAYING)
             kh_rendezvous_client_probe(node->rendezvous, node->now);
+    } else if (take_note(&node->doubt_due)) {
+        kh_node_stash_server(node);
+        if (node->life == LIFE_STAYING)
+            kh_rendezvous_client_doubt(node->rendezvous, node->now);
     } else if (is_farewell_said(node) && take_note(&node->leave_due)) {
         kh_node_stash_server(node);
         kh_rendezvous_client_leave(node->rendezvous, node->now);

@@ -274,6 +274,15 @@ bool kh_room_is_doubted(const struct kh_room *room, const struct kh_room_member_
     return peer != NULL && peer->trust.is_doubted;
 }
 
+size_t kh_room_doubts(const struct kh_room *room)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < room->peer_count; i++)
+        count += room->peers[i]->trust.is_doubted;
+    return count;
+}
+
 /* ---- saying ---- */
 
 /* Returns up to where our log may be forgotten: everyone present has it; with nobody present,

@@ -190,6 +190,7 @@ void kh_room_set_blocked(struct kh_room *room, kh_time now, const struct kh_room
 void kh_room_hurry(struct kh_room *room, kh_time now, const struct kh_room_member_id *member);
 /* True while its channel is open but silent: words go by signal too, until it brings something. */
 bool kh_room_is_doubted(const struct kh_room *room, const struct kh_room_member_id *member);
+size_t kh_room_doubts(const struct kh_room *room); /* members whose channel is doubted */
 
 /* Appends to our log.  KH_ERR_FORMAT: not showable UTF-8 (newlines allowed), empty or longer than
  * KH_ROOM_TEXT_MAX.  KH_ERR_FULL: KH_ROOM_LOG_MAX entries or KH_ROOM_LOG_BYTES_MAX are kept and the

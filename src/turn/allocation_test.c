@@ -521,6 +521,29 @@ static void is_lost_when_the_server_forgot_it(void **state)
     kh_turn_client_free(wire.client);
 }
 
+/* After a minute of silence requests are far apart: a server that is back should not wait. */
+static void asks_again_at_once_when_probed_in_a_long_wait(void **state)
+{
+    struct wire wire;
+
+    (void)state;
+    setup(&wire, &defaults);
+    have_allocation(&wire);
+    kh_turn_client_probe(wire.client, wire.now);
+    drain(&wire);
+    assert_int_equal(wire.sent_count, 1);
+    kh_turn_client_probe(wire.client, wire.now);
+    drain(&wire);
+    assert_int_equal(wire.sent_count, 0); /* its answer is under way */
+    for (unsigned i = 0; i < 4; i++)
+        pass(&wire, kh_turn_client_timeout(wire.client) - wire.now);
+    kh_turn_client_probe(wire.client, wire.now);
+    drain(&wire);
+    (void)request_at(&wire, 0, KH_STUN_REFRESH);
+    assert_int_equal(kh_turn_client_timeout(wire.client) - wire.now, KH_MILLISECONDS(500));
+    kh_turn_client_free(wire.client);
+}
+
 static void is_lost_at_its_end_when_the_server_is_silent(void **state)
 {
     struct wire wire;
@@ -719,6 +742,7 @@ int main(void)
         cmocka_unit_test(releases_what_was_never_there),
         cmocka_unit_test(abandons_for_another_way),
         cmocka_unit_test(abandons_what_was_never_there),
+        cmocka_unit_test(asks_again_at_once_when_probed_in_a_long_wait),
         cmocka_unit_test(refuses_credentials_that_do_not_fit),
         cmocka_unit_test(fits_the_longest_credentials_into_one_datagram),
     };

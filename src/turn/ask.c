@@ -67,6 +67,14 @@ void kh_turn_ask_retry(struct kh_turn_client *client, kh_time now, struct kh_tur
     ask->challenges = challenges;
 }
 
+void kh_turn_ask_hurry(const struct kh_turn_client *client, kh_time now, struct kh_turn_ask *ask)
+{
+    if (!ask->active || ask->attempts < 2 || is_stream(client))
+        return;
+    ask->attempts = 0;
+    ask->next_at = now;
+}
+
 void kh_turn_ask_end(struct kh_turn_ask *ask)
 {
     *ask = (struct kh_turn_ask){0};

@@ -127,8 +127,10 @@ enum kh_status kh_turn_client_allocate(struct kh_turn_client *client, kh_time no
 void kh_turn_client_probe(struct kh_turn_client *client, kh_time now)
 {
     assert_drained(client);
-    if (client->state == KH_TURN_ALLOCATED && !client->ask.active)
+    if (client->state == KH_TURN_ALLOCATED) {
         client->refresh_at = now;
+        kh_turn_ask_hurry(client, now, &client->ask);
+    }
     run(client, now);
 }
 

@@ -135,6 +135,8 @@ const struct kh_addr *kh_turn_client_relayed_for(const struct kh_turn_client *cl
 void kh_turn_ask_start(struct kh_turn_client *client, kh_time now, struct kh_turn_ask *ask);
 /* The same request under a new id, after a challenge. */
 void kh_turn_ask_retry(struct kh_turn_client *client, kh_time now, struct kh_turn_ask *ask);
+/* A server that was silent for a while may be back: begins to repeat the request from the start. */
+void kh_turn_ask_hurry(const struct kh_turn_client *client, kh_time now, struct kh_turn_ask *ask);
 void kh_turn_ask_end(struct kh_turn_ask *ask);
 /* True, once, if nobody answered and it has ended. */
 bool kh_turn_ask_handle_timeout(struct kh_turn_client *client, kh_time now,

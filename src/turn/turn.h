@@ -125,7 +125,8 @@ KH_MUST_USE enum kh_status kh_turn_client_allocate(struct kh_turn_client *client
                                                    const struct kh_turn_request *request);
 
 /* Asks at once whether the allocation still lives, because the owner has reason to doubt it: LOST
- * follows if not.  Does nothing unless ALLOCATED. */
+ * follows if not.  What is asked already, and had to be repeated, is asked from the start, so that
+ * a server that is back is not kept waiting.  Does nothing unless ALLOCATED. */
 void kh_turn_client_probe(struct kh_turn_client *client, kh_time now);
 
 /* Gives the allocation back; RELEASED follows, or nothing if there is nothing to give back. */

@@ -53,6 +53,7 @@ static void note_path(struct sim *sim, int member, int other, const struct kh_no
 
     contact->path_at = kh_time_min(contact->path_at, sim_now(sim));
     contact->path = event->path;
+    contact->paths++;
     contact->transport = event->transport;
     sim_log(sim, "%s path to %s: %s %s > %s %s", sim->members[member].name,
             sim->members[other].name, kh_ice_kind_name(event->path.local_kind),

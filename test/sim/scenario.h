@@ -25,6 +25,7 @@ struct scenario {
 /* The n-th scenario; NULL past the last. */
 const struct scenario *scenario_at(size_t n);
 
+const struct scenario *scenario_of_outages(size_t n); /* outage_scenarios.c */
 const struct scenario *scenario_of_relays(size_t n); /* relay_scenarios.c */
 const struct scenario *scenario_of_nats(size_t n);   /* nat_scenarios.c */
 

@@ -15,7 +15,7 @@
 #include "support/dice.h"
 
 #define SIM_MEMBERS_MAX 8
-#define SIM_SAID_MAX 64 /* messages of one member */
+#define SIM_SAID_MAX 1024 /* messages of one member */
 #define SIM_TEXT_MAX 80
 
 struct sim;
@@ -30,6 +30,7 @@ struct sim_config {
 /* What one member found out about another, in simulated time; KH_NEVER: not yet. */
 struct sim_contact {
     kh_time path_at; /* the first path */
+    unsigned paths;  /* how often it was another one */
     kh_time open_at; /* the channel */
     kh_time first_heard_at;
     enum kh_room_carrier first_via;
