@@ -19,7 +19,8 @@ static const char *const ports_names[] = {
 
 bool kh_doctor_has_diagnosis(const struct kh_doctor_report *report)
 {
-    return report->udp == KH_DOCTOR_YES || report->tcp == KH_DOCTOR_YES;
+    return report->udp == KH_DOCTOR_YES || report->tcp == KH_DOCTOR_YES ||
+           report->tls == KH_DOCTOR_YES;
 }
 
 static json_t *text_or_null(const char *text)
@@ -44,16 +45,15 @@ json_t *kh_doctor_json(const struct kh_doctor_report *report)
     const struct kh_nat_behaviour *nat = &report->nat;
     char address[KH_ADDR_TEXT_MAX];
 
-    /* TLS is not asked yet. */
     return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:n,s:o,s:o,s:o,s:o}", "mapping",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "mapping",
         text_or_null(rule_names[nat->mapping]), "filtering",
         text_or_null(rule_names[nat->filtering]), "ports", text_or_null(ports_names[nat->ports]),
         "hairpin", hairpin_of(nat->hairpin), "public",
         nat->reached ? json_string(kh_addr_ip_text(&nat->public_addr, address)) : json_null(),
-        "udp", json_of(report->udp), "tcp", json_of(report->tcp), "tls", "pcp",
-        json_of(report->pcp), "natpmp", json_of(report->natpmp), "upnp", json_of(report->upnp),
-        "ipv6", json_of(report->ipv6));
+        "udp", json_of(report->udp), "tcp", json_of(report->tcp), "tls", json_of(report->tls),
+        "pcp", json_of(report->pcp), "natpmp", json_of(report->natpmp), "upnp",
+        json_of(report->upnp), "ipv6", json_of(report->ipv6));
 }
 
 /* ---- for people ---- */
@@ -209,24 +209,44 @@ static void say_what_to_change(const struct kh_doctor_report *report, enum diffi
                            "router does not turn back what goes to its own public address.\n");
 }
 
+static void say_without_udp(const struct kh_doctor_report *report, FILE *out)
+{
+    if (report->tcp == KH_DOCTOR_YES)
+        (void)fprintf(out,
+                      "UDP does not get through to the server, TCP does: a firewall blocks it, as\n"
+                      "in many companies and hotels.\n");
+    else
+        (void)fprintf(out,
+                      "Neither UDP nor TCP gets through to the server, TLS does: a firewall lets\n"
+                      "only the web through, as in many companies and hotels.\n");
+    (void)fprintf(out, "\n"
+                       "Directly you reach nobody; through a server or relay, everyone.\n"
+                       "\n"
+                       "To change that, let outgoing UDP through the firewall, or use another\n"
+                       "network.\n");
+}
+
+/* What the server could do for networks like this one or worse. */
+static void say_of_tls(const struct kh_doctor_report *report, FILE *out)
+{
+    if (report->tls == KH_DOCTOR_UNKNOWN)
+        (void)fprintf(out, "\nThe server serves no TLS: from networks that let only the web\n"
+                           "through it cannot be reached (knotholed(8), --tls-cert).\n");
+    else if (report->tls == KH_DOCTOR_NO)
+        (void)fprintf(out, "\nTLS does not get through to the server; it would be needed only if\n"
+                           "UDP and TCP were blocked as well.\n");
+}
+
 void kh_doctor_say(const struct kh_doctor_report *report, FILE *out)
 {
     enum difficulty difficulty = difficulty_of(&report->nat);
 
     if (report->udp != KH_DOCTOR_YES) {
-        (void)fprintf(out,
-                      "UDP does not get through to the server, TCP does: a firewall blocks it, as\n"
-                      "in many companies and hotels.\n"
-                      "\n"
-                      "Directly you reach nobody; through a server or relay, everyone.\n"
-                      "\n"
-                      "To change that, let outgoing UDP through the firewall, or use another\n"
-                      "network.\n");
-        return;
+        say_without_udp(report, out);
+    } else {
+        say_what(&report->nat, out);
+        say_whom(difficulty, out);
+        say_what_to_change(report, difficulty, out);
     }
-    say_what(&report->nat, out);
-    say_whom(difficulty, out);
-    say_what_to_change(report, difficulty, out);
-    (void)fprintf(out,
-                  "\nNot looked at: TLS, and whether the router offers PCP, NAT-PMP or UPnP.\n");
+    say_of_tls(report, out);
 }

@@ -133,13 +133,13 @@ int kh_command_doctor(int argc, char **argv)
                       server.host);
         return KH_EXIT_NO_SERVER;
     }
-    if (!kh_doctor_examine(found->addrs, found->count, &report))
+    if (!kh_doctor_examine(&server, found->addrs, found->count, &report))
         return KH_EXIT_FAILED;
     if (kh_doctor_has_diagnosis(&report))
         return tell(&report, json);
     (void)fprintf(stderr,
-                  "knothole doctor: %.200s does not answer, neither by UDP nor by TCP: it is not "
-                  "running,\nor a firewall is in between\n",
+                  "knothole doctor: %.200s does not answer, neither by UDP nor by TCP or TLS: it "
+                  "is not\nrunning, or a firewall is in between\n",
                   server.host);
     return KH_EXIT_NO_SERVER;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "nat/nat.h"
+#include "room/room.h"
 
 enum kh_doctor_answer { KH_DOCTOR_UNKNOWN, KH_DOCTOR_NO, KH_DOCTOR_YES };
 
@@ -16,15 +17,17 @@ struct kh_doctor_report {
     struct kh_nat_behaviour nat; /* by IPv4, or by IPv6 if that is all that works */
     enum kh_doctor_answer udp;
     enum kh_doctor_answer tcp;
+    enum kh_doctor_answer tls; /* at the server's port or at 443; unknown: it serves none */
     enum kh_doctor_answer ipv6;
     enum kh_doctor_answer pcp; /* does the router give ports to who asks, by … */
     enum kh_doctor_answer natpmp;
     enum kh_doctor_answer upnp;
 };
 
-/* Examines the network by asking these addresses of a server, one of each family.  Takes five
- * seconds at most.  False if this machine does not let us, with why on stderr. */
-bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_doctor_report *out);
+/* Examines the network by asking these addresses of the named server, one of each family.  Takes
+ * five seconds at most.  False if this machine does not let us, with why on stderr. */
+bool kh_doctor_examine(const struct kh_room_server *named, const struct kh_addr *servers,
+                       size_t count, struct kh_doctor_report *out);
 
 /* Was any server reached, so that there is something to tell? */
 bool kh_doctor_has_diagnosis(const struct kh_doctor_report *report);

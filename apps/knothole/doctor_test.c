@@ -26,6 +26,7 @@ static struct kh_doctor_report home_router(void)
                 .hairpin = KH_NAT_HAIRPIN_NONE},
         .udp = KH_DOCTOR_YES,
         .tcp = KH_DOCTOR_YES,
+        .tls = KH_DOCTOR_YES,
         .ipv6 = KH_DOCTOR_NO,
     };
 }
@@ -49,7 +50,7 @@ static void json_has_every_key(void **state)
         &report,
         "{\"mapping\":\"endpoint-independent\",\"filtering\":\"address-and-port-dependent\","
         "\"ports\":\"preserved\",\"hairpin\":false,\"public\":\"198.51.100.7\","
-        "\"udp\":true,\"tcp\":true,\"tls\":null,\"pcp\":null,\"natpmp\":null,"
+        "\"udp\":true,\"tcp\":true,\"tls\":true,\"pcp\":null,\"natpmp\":null,"
         "\"upnp\":null,\"ipv6\":false}");
 }
 
@@ -64,6 +65,8 @@ static void what_is_unknown_is_null(void **state)
                          "\"natpmp\":null,\"upnp\":null,\"ipv6\":null}");
     report.tcp = KH_DOCTOR_UNKNOWN;
     assert_false(kh_doctor_has_diagnosis(&report));
+    report.tls = KH_DOCTOR_YES;
+    assert_true(kh_doctor_has_diagnosis(&report));
 }
 
 /* The words are there, and no line is too long for a terminal. */
@@ -122,6 +125,12 @@ static void every_behaviour_has_its_sentence(void **state)
     assert_says(&report, "letting UDP in through the firewall");
     report.udp = KH_DOCTOR_NO;
     assert_says(&report, "UDP does not get through to the server, TCP does");
+    report.tcp = KH_DOCTOR_NO;
+    assert_says(&report, "Neither UDP nor TCP gets through to the server, TLS does");
+    report.tls = KH_DOCTOR_NO;
+    assert_says(&report, "TLS does not get through to the server");
+    report.tls = KH_DOCTOR_UNKNOWN;
+    assert_says(&report, "The server serves no TLS");
 }
 
 int main(void)

@@ -4,33 +4,29 @@
  */
 #include "doctor.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <uv.h>
 
+#include "call.h"
 #include "io/clock.h"
 #include "io/entropy.h"
 #include "io/gateway.h"
 #include "io/interfaces.h"
-#include "io/tcp.h"
 #include "io/udp.h"
 #include "io/upnp.h"
-#include "stun/stun.h"
 
-#define TCP_PATIENCE KH_SECONDS(3) /* a lost SYN is sent again after one second */
 #define ADDRS_MAX 64
+#define PORT_OF_THE_WEB 443
 
-/* One address of the server, asked by UDP and by TCP. */
+enum { CALL_TCP, CALL_TLS, CALL_TLS_443, CALLS_MAX };
+
+/* One address of the server, asked by UDP, by TCP, and by TLS at its port and at that of the web.
+ */
 struct visit {
     struct kh_io_udp_set udp;
     struct kh_nat_discovery *discovery; /* NULL: not by UDP */
-    struct kh_io_tcp tcp;               /* fd -1: over */
-    uint8_t answer[KH_DATAGRAM_MAX];
-    size_t answer_len;
-    uint8_t id[KH_STUN_ID_LEN]; /* of the request by TCP */
-    enum kh_doctor_answer by_tcp;
-    kh_time tcp_until;
+    struct kh_doctor_call calls[CALLS_MAX];
 };
 
 /* Opens the sockets of one family, on ports the system chooses. */
@@ -51,21 +47,24 @@ static bool open_udp(struct visit *visit, enum kh_family family,
     return true;
 }
 
-static void start_tcp(struct visit *visit, const struct kh_addr *server)
+/* The name goes into TLS as a browser would have it, an address does not. */
+static void start_calls(struct visit *visit, const struct kh_addr *server,
+                        const struct kh_room_server *named, const struct kh_io_tls_context *tls)
 {
-    uint8_t request[KH_STUN_HEADER_LEN];
-    struct kh_stun_writer writer;
     struct kh_addr to = *server;
+    bool is_addr = strchr(named->host, ':') != NULL || kh_addr_parse(named->host, 0, &to) == KH_OK;
+    const char *name = is_addr ? NULL : named->host;
 
-    to.transport = KH_TCP;
-    kh_io_entropy_fill(visit->id, sizeof visit->id);
-    writer = kh_stun_begin(request, sizeof request, KH_STUN_REQUEST, KH_STUN_BINDING, visit->id);
-    if (kh_io_tcp_connect(&to, &visit->tcp) != 0) {
-        visit->tcp.fd = -1;
+    to = *server;
+    for (size_t i = 0; i < CALLS_MAX; i++)
+        visit->calls[i].tcp.fd = -1;
+    kh_doctor_call_start(&visit->calls[CALL_TCP], &to, NULL, NULL);
+    if (tls == NULL)
         return;
-    }
-    visit->tcp_until = kh_time_add(kh_io_clock_now(), TCP_PATIENCE);
-    (void)kh_io_tcp_send(&visit->tcp, request, kh_stun_finish(&writer), 0);
+    kh_doctor_call_start(&visit->calls[CALL_TLS], &to, tls, name);
+    to.port = PORT_OF_THE_WEB;
+    if (server->port != PORT_OF_THE_WEB && !named->tls)
+        kh_doctor_call_start(&visit->calls[CALL_TLS_443], &to, tls, name);
 }
 
 /* A family this machine does not have leaves the visit without UDP; false: no memory. */
@@ -73,8 +72,6 @@ static bool start(struct visit *visit, const struct kh_addr *server)
 {
     struct kh_nat_discovery_config config = {.server = *server};
 
-    visit->tcp.fd = -1;
-    start_tcp(visit, server);
     if (!open_udp(visit, server->family, &config))
         return visit->udp.in != NULL;
     kh_io_entropy_fill(config.seed, sizeof config.seed);
@@ -84,19 +81,12 @@ static bool start(struct visit *visit, const struct kh_addr *server)
     return true;
 }
 
-static void end_tcp(struct visit *visit, enum kh_doctor_answer found)
-{
-    visit->by_tcp = found;
-    kh_io_tcp_close(&visit->tcp);
-    visit->tcp.fd = -1;
-}
-
 static void end(struct visit *visit)
 {
     kh_nat_discovery_free(visit->discovery);
     kh_io_udp_set_fini(&visit->udp);
-    if (visit->tcp.fd >= 0)
-        kh_io_tcp_close(&visit->tcp);
+    for (size_t i = 0; i < CALLS_MAX; i++)
+        kh_doctor_call_end(&visit->calls[i]);
 }
 
 static void drain(struct visit *visit)
@@ -126,30 +116,13 @@ static void step_udp(struct visit *visit)
     drain(visit);
 }
 
-/* A refusal says that this server has no TCP, not that TCP is blocked. */
-static void step_tcp(struct visit *visit)
-{
-    struct kh_stun_message message;
-    size_t len = 0;
-    int error = kh_io_tcp_flush(&visit->tcp);
-
-    if (error == 0)
-        error = kh_io_tcp_receive(&visit->tcp, visit->answer + visit->answer_len,
-                                  sizeof visit->answer - visit->answer_len, &len);
-    visit->answer_len += len;
-    if (visit->answer_len > 0 && kh_stun_parse(visit->answer, visit->answer_len, &message) == KH_OK)
-        end_tcp(visit, memcmp(message.id, visit->id, sizeof visit->id) == 0 ? KH_DOCTOR_YES
-                                                                            : KH_DOCTOR_UNKNOWN);
-    else if ((error != 0 && error != EAGAIN) || visit->answer_len == sizeof visit->answer)
-        end_tcp(visit, KH_DOCTOR_UNKNOWN);
-    else if (kh_io_clock_now() >= visit->tcp_until)
-        end_tcp(visit, KH_DOCTOR_NO);
-}
-
 static bool is_over(const struct visit *visit)
 {
-    return visit->tcp.fd < 0 &&
-           (visit->discovery == NULL || kh_nat_discovery_is_done(visit->discovery));
+    for (size_t i = 0; i < CALLS_MAX; i++) {
+        if (!kh_doctor_call_is_over(&visit->calls[i]))
+            return false;
+    }
+    return visit->discovery == NULL || kh_nat_discovery_is_done(visit->discovery);
 }
 
 /* Adds what this visit waits for; returns until when. */
@@ -157,11 +130,15 @@ static kh_time add_polls(const struct visit *visit, struct pollfd *polls, nfds_t
 {
     kh_time until = KH_NEVER;
 
-    if (visit->tcp.fd >= 0) {
-        short events = kh_io_tcp_is_waiting(&visit->tcp) ? POLLIN | POLLOUT : POLLIN;
+    for (size_t i = 0; i < CALLS_MAX; i++) {
+        const struct kh_doctor_call *call = &visit->calls[i];
 
-        polls[(*count)++] = (struct pollfd){.fd = visit->tcp.fd, .events = events};
-        until = visit->tcp_until;
+        if (kh_doctor_call_is_over(call))
+            continue;
+        polls[(*count)++] =
+            (struct pollfd){.fd = call->tcp.fd,
+                            .events = kh_io_tcp_is_waiting(&call->tcp) ? POLLIN | POLLOUT : POLLIN};
+        until = kh_time_min(until, call->until);
     }
     if (visit->discovery == NULL || kh_nat_discovery_is_done(visit->discovery))
         return until;
@@ -172,7 +149,7 @@ static kh_time add_polls(const struct visit *visit, struct pollfd *polls, nfds_t
 
 static void step(struct visit *visits, size_t count)
 {
-    struct pollfd polls[2 * (KH_NAT_SOCKETS_MAX + 1)];
+    struct pollfd polls[2 * (KH_NAT_SOCKETS_MAX + CALLS_MAX)];
     nfds_t poll_count = 0;
     kh_time until = KH_NEVER;
     kh_duration left;
@@ -184,8 +161,10 @@ static void step(struct visit *visits, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (visits[i].discovery != NULL)
             step_udp(&visits[i]);
-        if (visits[i].tcp.fd >= 0)
-            step_tcp(&visits[i]);
+        for (size_t j = 0; j < CALLS_MAX; j++) {
+            if (!kh_doctor_call_is_over(&visits[i].calls[j]))
+                kh_doctor_call_step(&visits[i].calls[j]);
+        }
     }
 }
 
@@ -270,9 +249,19 @@ static bool has_global_ipv6(void)
     return false;
 }
 
+/* Silence at the server's own port says that TLS is blocked; at 443 it may as well be the server's
+ * own firewall. */
+static enum kh_doctor_answer by_tls(const struct visit *visit)
+{
+    if (visit->calls[CALL_TLS_443].found == KH_DOCTOR_YES)
+        return KH_DOCTOR_YES;
+    return visit->calls[CALL_TLS].found;
+}
+
 static void conclude(const struct visit *visit, enum kh_family family, struct kh_doctor_report *out)
 {
     struct kh_nat_behaviour found = {0};
+    enum kh_doctor_answer by_tcp = visit->calls[CALL_TCP].found;
 
     if (visit->discovery != NULL)
         kh_nat_discovery_result(visit->discovery, &found);
@@ -281,15 +270,21 @@ static void conclude(const struct visit *visit, enum kh_family family, struct kh
         if (!out->nat.reached || family == KH_FAMILY_IPV4)
             out->nat = found;
     }
-    if (visit->by_tcp == KH_DOCTOR_YES || out->tcp == KH_DOCTOR_UNKNOWN)
-        out->tcp = visit->by_tcp;
+    if (by_tcp == KH_DOCTOR_YES || out->tcp == KH_DOCTOR_UNKNOWN)
+        out->tcp = by_tcp;
+    if (by_tls(visit) == KH_DOCTOR_YES || out->tls == KH_DOCTOR_UNKNOWN)
+        out->tls = by_tls(visit);
     if (family == KH_FAMILY_IPV6)
-        out->ipv6 = found.reached || visit->by_tcp == KH_DOCTOR_YES ? KH_DOCTOR_YES : KH_DOCTOR_NO;
+        out->ipv6 = found.reached || by_tcp == KH_DOCTOR_YES || by_tls(visit) == KH_DOCTOR_YES
+                        ? KH_DOCTOR_YES
+                        : KH_DOCTOR_NO;
 }
 
-bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_doctor_report *out)
+bool kh_doctor_examine(const struct kh_room_server *named, const struct kh_addr *servers,
+                       size_t count, struct kh_doctor_report *out)
 {
     static struct visit visits[2];
+    struct kh_io_tls_context *tls = kh_io_tls_client_new();
     struct router router = {0};
     enum kh_family families[2];
     size_t visit_count = 0;
@@ -302,6 +297,7 @@ bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_do
         if (visit_count == 1 && families[0] == servers[i].family)
             continue;
         families[visit_count] = servers[i].family;
+        start_calls(&visits[visit_count], &servers[i], named, tls);
         ok = start(&visits[visit_count++], &servers[i]);
     }
     for (size_t i = 0; i < visit_count && ok; i++) {
@@ -315,6 +311,7 @@ bool kh_doctor_examine(const struct kh_addr *servers, size_t count, struct kh_do
             conclude(&visits[i], families[i], out);
         end(&visits[i]);
     }
+    kh_io_tls_context_free(tls);
     learn_of_router(&router, out);
     if (!ok)
         (void)fprintf(stderr, "knothole doctor: out of memory\n");

@@ -3,6 +3,7 @@
 """lab/streams.py - networks that let no UDP through: the server and its relay are reached anyway."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -180,9 +181,38 @@ def certificate_is_reloaded():
         return finish(party, alice, bob, text)
 
 
+def ask_doctor(party, host, server):
+    done = subprocess.run(
+        ['nsenter', f'--net=/var/run/netns/{host.netns}', party.lab.program('knothole'), 'doctor',
+         server, '--json'], capture_output=True, text=True, timeout=10, check=False)
+    if done.returncode != 0:
+        raise Failure(f'knothole doctor {server}: {done.stderr.strip()}')
+    return json.loads(done.stdout)
+
+
+def doctor_tells_tls():
+    with tls_world(1, 'drop') as (party, hosts):
+        closed, free = hosts
+        # Where, by whom asked, and what is true of UDP, TCP and TLS.
+        for server, host, expected in (
+                (f'{network.SERVER_IP}:3478', closed, (False, False, True)),
+                (f'https://{network.SERVER_IP}', closed, (False, False, True)),
+                (f'{network.SERVER_IP}:3478', free, (True, True, True))):
+            found = ask_doctor(party, host, server)
+            if tuple(found[key] for key in ('udp', 'tcp', 'tls')) != expected:
+                raise Failure(f'of {server} the doctor says {found}')
+    with Lab() as lab:
+        host = lab.add_box('a', 'port-restricted', delay=DELAY).add_host('ha')
+        with Party(lab) as party:
+            found = ask_doctor(party, host, party.server.address)
+            if found['tls'] is not None:
+                raise Failure(f'without a certificate tls is {found["tls"]}')
+    return 'true by 443 and by an https link, null without a certificate'
+
+
 CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_side,
          only_443_on_both_sides, https_link_plain_is_swallowed, https_link_plain_is_reset,
-         certificate_is_reloaded)
+         certificate_is_reloaded, doctor_tells_tls)
 
 
 def main():
