@@ -47,7 +47,7 @@ static bool local_addr(int fd, struct kh_addr *out)
 
 /* ---- listeners ---- */
 
-int kh_io_tcp_listen(const struct kh_addr *addr, struct kh_io_tcp_listener *out)
+static int listen_at(const struct kh_addr *addr, bool is_shared, struct kh_io_tcp_listener *out)
 {
     struct sockaddr_storage name = {0};
     socklen_t len = kh_io_sockaddr_write(addr, &name);
@@ -59,6 +59,7 @@ int kh_io_tcp_listen(const struct kh_addr *addr, struct kh_io_tcp_listener *out)
         return errno;
     /* Connections of the run before, which the system still remembers, are no hindrance. */
     if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+        (!is_shared || set_option(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
         (!ipv6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
         bind(fd, (const struct sockaddr *)&name, len) == 0 && listen(fd, BACKLOG) == 0 &&
         local_addr(fd, &out->addr)) {
@@ -68,6 +69,16 @@ int kh_io_tcp_listen(const struct kh_addr *addr, struct kh_io_tcp_listener *out)
     error = errno;
     close(fd);
     return error;
+}
+
+int kh_io_tcp_listen(const struct kh_addr *addr, struct kh_io_tcp_listener *out)
+{
+    return listen_at(addr, false, out);
+}
+
+int kh_io_tcp_listen_shared(const struct kh_addr *addr, struct kh_io_tcp_listener *out)
+{
+    return listen_at(addr, true, out);
 }
 
 void kh_io_tcp_listener_close(struct kh_io_tcp_listener *listener)
@@ -96,7 +107,25 @@ int kh_io_tcp_accept(const struct kh_io_tcp_listener *listener, struct kh_io_tcp
     return ECONNABORTED;
 }
 
+/* RFC 6544 4.1 needs one port for all: SO_REUSEPORT lets us bind beside the listener, and
+ * SO_REUSEADDR beside connections that are over. */
+static bool bind_shared(int fd, const struct kh_addr *from)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t len = kh_io_sockaddr_write(from, &name);
+
+    return set_option(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+           set_option(fd, SOL_SOCKET, SO_REUSEPORT) == 0 &&
+           bind(fd, (const struct sockaddr *)&name, len) == 0;
+}
+
 int kh_io_tcp_connect(const struct kh_addr *to, struct kh_io_tcp *out)
+{
+    return kh_io_tcp_connect_from(NULL, to, out);
+}
+
+int kh_io_tcp_connect_from(const struct kh_addr *from, const struct kh_addr *to,
+                           struct kh_io_tcp *out)
 {
     struct sockaddr_storage name = {0};
     socklen_t len = kh_io_sockaddr_write(to, &name);
@@ -110,12 +139,22 @@ int kh_io_tcp_connect(const struct kh_addr *to, struct kh_io_tcp *out)
         return errno;
     (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY);
     (void)set_value(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNANSWERED_MAX_MS);
-    if ((connect(fd, (const struct sockaddr *)&name, len) == 0 || errno == EINPROGRESS) &&
+    if ((from == NULL || bind_shared(fd, from)) &&
+        (connect(fd, (const struct sockaddr *)&name, len) == 0 || errno == EINPROGRESS) &&
         local_addr(fd, &out->local))
         return 0;
     error = errno;
     kh_io_tcp_close(out);
     return error;
+}
+
+void kh_io_tcp_abort(struct kh_io_tcp *tcp)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    if (tcp->fd >= 0)
+        (void)setsockopt(tcp->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    kh_io_tcp_close(tcp);
 }
 
 static void drop_queue(struct kh_io_tcp *tcp)

@@ -39,12 +39,19 @@ struct kh_io_tcp {
 
 /* Listens on one family at addr, whose transport is ignored.  Returns 0 or an errno value. */
 int kh_io_tcp_listen(const struct kh_addr *addr, struct kh_io_tcp_listener *out);
+/* The same, and connections may be made from the port meanwhile, with connect_from; by other
+ * programs of this user too. */
+int kh_io_tcp_listen_shared(const struct kh_addr *addr, struct kh_io_tcp_listener *out);
 void kh_io_tcp_listener_close(struct kh_io_tcp_listener *listener);
 
 /* Returns 0 or an errno value: EAGAIN if nobody waits, EMFILE, ENFILE … */
 int kh_io_tcp_accept(const struct kh_io_tcp_listener *listener, struct kh_io_tcp *out);
 /* Begins to connect; frames may be sent at once.  Returns 0 or an errno value. */
 int kh_io_tcp_connect(const struct kh_addr *to, struct kh_io_tcp *out);
+/* The same from this port, though it is listened at; `from` may leave the IP unspecified.
+ * EADDRINUSE or EADDRNOTAVAIL: there is such a connection already. */
+int kh_io_tcp_connect_from(const struct kh_addr *from, const struct kh_addr *to,
+                           struct kh_io_tcp *out);
 /* From now on all goes through TLS, before anything was sent or received.  `name`: see tls.h.
  * False without memory. */
 bool kh_io_tcp_start_tls(struct kh_io_tcp *tcp, const struct kh_io_tls_context *context,
@@ -52,6 +59,9 @@ bool kh_io_tcp_start_tls(struct kh_io_tcp *tcp, const struct kh_io_tls_context *
 /* Looks at the first byte that came and leaves it there.  Returns 0 or as receive does. */
 int kh_io_tcp_peek(const struct kh_io_tcp *tcp, uint8_t *byte);
 void kh_io_tcp_close(struct kh_io_tcp *tcp); /* what is still queued is lost */
+/* The same, and the system forgets it too: the same two ports can be connected again at once.  What
+ * is on its way may be lost. */
+void kh_io_tcp_abort(struct kh_io_tcp *tcp);
 
 /* Receives what has come.  Returns 0 and *len > 0; EAGAIN if nothing did; or why the connection is
  * over, EPIPE if the peer ended it. */

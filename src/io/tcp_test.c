@@ -149,6 +149,52 @@ static void taken_port_is_told(void **state)
     assert_int_equal(kh_io_tcp_listen(&listener.addr, &second), EADDRINUSE);
 }
 
+/* RFC 6544 4.1: the port that is listened at, and whose NAT mapping is known, connects too. */
+static void one_port_listens_and_connects(void **state)
+{
+    /* Everywhere, or somebody may have the port at another address of this machine. */
+    const struct kh_addr anywhere = kh_addr_ipv4(0, 0, 0, 0, 0);
+    struct kh_io_tcp_listener home, away;
+    struct kh_addr home_addr = kh_addr_ipv4(127, 0, 0, 1, 0);
+    struct kh_addr away_addr = home_addr;
+    struct kh_io_tcp again;
+
+    (void)state;
+    assert_int_equal(kh_io_tcp_listen_shared(&anywhere, &home), 0);
+    assert_int_equal(kh_io_tcp_listen_shared(&anywhere, &away), 0);
+    home_addr.transport = away_addr.transport = KH_TCP;
+    home_addr.port = home.addr.port;
+    away_addr.port = away.addr.port;
+    assert_int_equal(kh_io_tcp_connect_from(&home_addr, &away_addr, &ours), 0);
+    assert_true(kh_addr_equal(&ours.local, &home_addr));
+    assert_true(becomes(away.fd, POLLIN));
+    assert_int_equal(kh_io_tcp_accept(&away, &theirs), 0);
+    assert_true(kh_addr_equal(&theirs.remote, &home_addr));
+    /* There is one connection between two ports. */
+    assert_true(kh_io_tcp_connect_from(&away_addr, &home_addr, &again) != 0);
+    /* Aborted, not even the system remembers it; and the interface may be the system's choice. */
+    kh_io_tcp_abort(&ours);
+    kh_io_tcp_abort(&theirs);
+    assert_int_equal(kh_io_tcp_connect_from(&home.addr, &away_addr, &again), 0);
+    assert_true(kh_addr_equal(&again.local, &home_addr));
+    assert_true(becomes(away.fd, POLLIN));
+    assert_int_equal(kh_io_tcp_accept(&away, &theirs), 0);
+    kh_io_tcp_close(&again);
+    kh_io_tcp_close(&theirs);
+    kh_io_tcp_listener_close(&home);
+    kh_io_tcp_listener_close(&away);
+}
+
+static void a_port_of_another_owner_is_not_shared(void **state)
+{
+    struct kh_io_tcp_listener second;
+
+    (void)state;
+    assert_int_equal(open_pair(state), 0); /* whose listener does not share */
+    assert_int_equal(kh_io_tcp_listen_shared(&listener.addr, &second), EADDRINUSE);
+    close_pair(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +204,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ends_are_told, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(refusals_are_told, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(taken_port_is_told, open_pair, close_pair),
+        cmocka_unit_test(one_port_listens_and_connects),
+        cmocka_unit_test(a_port_of_another_owner_is_not_shared),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

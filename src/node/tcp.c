@@ -125,7 +125,8 @@ void kh_node_tcp_handle_lost(struct kh_node *node, const struct kh_addr *remote)
     if (!node->tcp.is_used || server == NULL || !kh_addr_equal(server, remote))
         return;
     kh_stun_transaction_end(&node->tcp.transaction);
-    node->tcp.ask_at = kh_time_add(node->now, RETRY);
+    if (!kh_addr_is_none(&node->tcp.mapped)) /* else it is in the way of TCP, and stays there */
+        node->tcp.ask_at = kh_time_add(node->now, RETRY);
 }
 
 /* ---- time ---- */

@@ -19,6 +19,7 @@
 #include "io/udp.h"
 #include "node/node.h"
 #include "runtime/note.h"
+#include "runtime/peers.h"
 #include "runtime/portmap.h"
 #include "runtime/resolve.h"
 #include "runtime/spares.h"
@@ -61,6 +62,7 @@ struct kh_runtime {
     size_t main_count;
     struct kh_runtime_spares spares;
     struct kh_runtime_tcp_set tcp;
+    struct kh_runtime_peers peers;
     bool server_udp_only;
     int interfaces; /* descriptor; -1: none */
     struct kh_addr addrs[KH_NODE_ADDRS_MAX];
@@ -106,7 +108,9 @@ static void drain(struct kh_runtime *runtime)
             kh_runtime_note_event(&runtime->note, runtime->node, &event);
         }
         while (kh_node_next_transmit(runtime->node, &datagram)) {
-            if (datagram.to.transport != KH_UDP)
+            if (kh_runtime_peers_owns(&runtime->peers, &datagram.from))
+                kh_runtime_peers_send(&runtime->peers, &datagram);
+            else if (datagram.to.transport != KH_UDP)
                 kh_runtime_tcp_send(&runtime->tcp, &datagram);
             else
                 kh_io_udp_set_send(&runtime->udp, &datagram);
@@ -239,6 +243,14 @@ static void on_tcp_lost(void *context, const struct kh_addr *server)
     struct kh_runtime *runtime = context;
 
     kh_node_disconnected(runtime->node, kh_io_clock_now(), server);
+    drain(runtime);
+}
+
+static void on_peer_lost(void *context, const struct kh_addr *local, const struct kh_addr *remote)
+{
+    struct kh_runtime *runtime = context;
+
+    kh_node_handle_lost(runtime->node, kh_io_clock_now(), local, remote);
     drain(runtime);
 }
 
@@ -398,6 +410,7 @@ static void start_node(struct kh_runtime *runtime, const struct kh_runtime_addrs
         report_unresolved(runtime, "this machine does not speak its IP version");
         return;
     }
+    kh_runtime_peers_start(&runtime->peers, &runtime->udp, config);
     if (kh_node_new(&runtime->node, config) != KH_OK) {
         kh_runtime_note_error(&runtime->note, "memory", "out of memory");
         settle(runtime);
@@ -634,6 +647,13 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
                                                        .on_lost = on_tcp_lost,
                                                        .on_opened = on_handle_opened,
                                                        .on_closed = on_handle_closed};
+    runtime->peers.owner = (struct kh_runtime_peers_owner){.loop = config->loop,
+                                                           .context = runtime,
+                                                           .on_datagram = on_tcp_datagram,
+                                                           .on_lost = on_peer_lost,
+                                                           .on_turn = on_tcp_turn,
+                                                           .on_opened = on_handle_opened,
+                                                           .on_closed = on_handle_closed};
     runtime->spares = (struct kh_runtime_spares){.loop = config->loop,
                                                  .udp = &runtime->udp,
                                                  .context = runtime,
@@ -670,6 +690,7 @@ void kh_runtime_close(struct kh_runtime *runtime)
         uv_close((uv_handle_t *)&runtime->polls[i], on_closed);
     kh_runtime_spares_close_all(&runtime->spares);
     kh_runtime_tcp_close_all(&runtime->tcp);
+    kh_runtime_peers_close_all(&runtime->peers);
     if (runtime->interfaces >= 0)
         uv_close((uv_handle_t *)&runtime->interfaces_poll, on_closed);
 }
