@@ -4,7 +4,7 @@
  *
  *     byte: mapping 0x03, filtering 0x0c, ports 0x70, translated 0x80
  *     extension: flags 1 (hairpin 0x03, not by port 0x04) · stride 2 · lowest port 2 ·
- *     highest port 2 · last port 2 · lifetime 2
+ *     highest port 2 · last port 2
  */
 #include "nat/class.h"
 
@@ -34,7 +34,6 @@ void kh_nat_class_write(const struct kh_nat_class *nat, uint8_t out[static KH_NA
     kh_write_u16(&writer, nat->port_min);
     kh_write_u16(&writer, nat->port_max);
     kh_write_u16(&writer, nat->last_port);
-    kh_write_u16(&writer, nat->lifetime_s);
 }
 
 static void read_numbers(const uint8_t *extension, size_t len, struct kh_nat_class *out)
@@ -49,7 +48,6 @@ static void read_numbers(const uint8_t *extension, size_t len, struct kh_nat_cla
     out->port_min = kh_read_u16(&reader);
     out->port_max = kh_read_u16(&reader);
     out->last_port = kh_read_u16(&reader);
-    out->lifetime_s = kh_read_u16(&reader);
 }
 
 /* What follows from one another must do so, whoever wrote it: users of a class rely on that. */
@@ -88,6 +86,5 @@ bool kh_nat_class_equal(const struct kh_nat_class *a, const struct kh_nat_class 
     return a->translated == b->translated && a->mapping == b->mapping &&
            a->not_by_port == b->not_by_port && a->filtering == b->filtering &&
            a->ports == b->ports && a->hairpin == b->hairpin && a->stride == b->stride &&
-           a->port_min == b->port_min && a->port_max == b->port_max &&
-           a->last_port == b->last_port && a->lifetime_s == b->lifetime_s;
+           a->port_min == b->port_min && a->port_max == b->port_max && a->last_port == b->last_port;
 }

@@ -44,14 +44,13 @@ struct kh_nat_class {
     int16_t stride;              /* of sequential ports, negative if they count down; else 0 */
     uint16_t port_min, port_max; /* block: where it may lie; else what was seen; 0: nothing */
     uint16_t last_port;          /* of the newest mapping that was seen; 0: none */
-    uint16_t lifetime_s;         /* a silent mapping is known to have lived so long; 0: unknown */
     bool translated;             /* the server sees another address than the member has */
     /* The mapping does not depend on the port; on the address it may, while `mapping` is unknown:
      * all that a server with one address can tell. */
     bool not_by_port;
 };
 
-#define KH_NAT_CLASS_LEN 11 /* of the extension */
+#define KH_NAT_CLASS_LEN 9 /* of the extension */
 
 /* Returns the byte that every card has. */
 uint8_t kh_nat_class_byte(const struct kh_nat_class *nat);

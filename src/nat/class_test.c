@@ -21,13 +21,11 @@ static const struct kh_nat_class symmetric = {.mapping = KH_NAT_ADDRESS_AND_PORT
                                               .port_min = 0x0401,
                                               .port_max = 0xfffe,
                                               .last_port = 0x9c40,
-                                              .lifetime_s = 30,
                                               .translated = true};
 
 static void bytes_are_as_documented(void **state)
 {
-    static const uint8_t expected[] = {0x03, 0xff, 0xfc, 0x04, 0x01, 0xff,
-                                       0xfe, 0x9c, 0x40, 0x00, 0x1e};
+    static const uint8_t expected[] = {0x03, 0xff, 0xfc, 0x04, 0x01, 0xff, 0xfe, 0x9c, 0x40};
     struct kh_nat_class back;
     uint8_t bytes[KH_NAT_CLASS_LEN];
 
