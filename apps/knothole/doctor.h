@@ -22,6 +22,7 @@ struct kh_doctor_report {
     enum kh_doctor_answer pcp; /* does the router give ports to who asks, by … */
     enum kh_doctor_answer natpmp;
     enum kh_doctor_answer upnp;
+    struct kh_addr router_public; /* what it says its address outside is; none: it does not */
 };
 
 /* Examines the network by asking these addresses of the named server, one of each family.  Takes
@@ -31,6 +32,9 @@ bool kh_doctor_examine(const struct kh_room_server *named, const struct kh_addr 
 
 /* Was any server reached, so that there is something to tell? */
 bool kh_doctor_has_diagnosis(const struct kh_doctor_report *report);
+
+/* Does another NAT stand between this machine's router and the internet? */
+enum kh_doctor_answer kh_doctor_has_second_router(const struct kh_doctor_report *report);
 
 json_t *kh_doctor_json(const struct kh_doctor_report *report); /* NULL: out of memory */
 /* Sentences for a person who need not know the words. */

@@ -16,6 +16,8 @@
 #include "io/udp.h"
 #include "io/upnp.h"
 
+#define LONGEST KH_MILLISECONDS(3800) /* as long as the server is asked at most */
+#define ROUTER_POLL_MS 10
 #define ADDRS_MAX 64
 #define PORT_OF_THE_WEB 443
 
@@ -170,13 +172,17 @@ static void step(struct visit *visits, size_t count)
 
 /* ---- the router ---- */
 
-/* The router is asked in a thread of its own, at the same time as the server. */
+/* The router is asked in a thread of its own, at the same time as the server.  UPnP is HTTP, and a
+ * router that hangs may take any time for that: then it is left behind, which is why it is static;
+ * the program ends soon. */
 struct router {
     uv_thread_t thread;
+    uv_sem_t done;
     bool is_asked;
     enum kh_doctor_answer pcp;
     enum kh_doctor_answer natpmp;
     enum kh_doctor_answer upnp;
+    struct kh_addr external;
 };
 
 static enum kh_doctor_answer answer_of(bool yes)
@@ -202,17 +208,23 @@ static void exchange(struct kh_io_udp_set *udp, struct kh_nat_offer *offer)
     kh_nat_offer_handle_timeout(offer, kh_io_clock_now());
 }
 
-/* Takes two seconds: one for PCP and NAT-PMP together, one for UPnP. */
-static void ask_router(void *context)
+static void ask_by_upnp(struct router *router)
 {
-    struct router *router = context;
     struct kh_io_upnp *upnp = kh_io_upnp_find();
+
+    router->upnp = answer_of(upnp != NULL);
+    if (upnp != NULL && kh_addr_is_none(&router->external) &&
+        !kh_io_upnp_external(upnp, &router->external))
+        router->external = (struct kh_addr){0};
+    kh_io_upnp_free(upnp);
+}
+
+static void ask_by_udp(struct router *router)
+{
     struct kh_nat_offer offer = {0};
     struct kh_io_gateway way;
     struct kh_io_udp_set udp;
 
-    router->upnp = answer_of(upnp != NULL);
-    kh_io_upnp_free(upnp);
     if (!kh_io_gateway_find(&way) || !kh_io_udp_set_init(&udp))
         return;
     if (kh_io_udp_set_open(&udp, &way.local) == 0) {
@@ -222,14 +234,38 @@ static void ask_router(void *context)
             exchange(&udp, &offer);
         router->pcp = answer_of(offer.pcp);
         router->natpmp = answer_of(offer.natpmp);
+        router->external = offer.external;
     }
     kh_io_udp_set_fini(&udp);
 }
 
-static void learn_of_router(struct router *router, struct kh_doctor_report *out)
+/* Takes two seconds: one for PCP and NAT-PMP together, one for UPnP. */
+static void ask_router(void *context)
 {
-    if (!router->is_asked || uv_thread_join(&router->thread) != 0)
+    struct router *router = context;
+
+    ask_by_udp(router);
+    ask_by_upnp(router);
+    uv_sem_post(&router->done);
+}
+
+static void start_router(struct router *router)
+{
+    router->is_asked = uv_sem_init(&router->done, 0) == 0 &&
+                       uv_thread_create(&router->thread, ask_router, router) == 0;
+}
+
+static void learn_of_router(struct router *router, kh_time until, struct kh_doctor_report *out)
+{
+    if (!router->is_asked)
         return;
+    while (uv_sem_trywait(&router->done) != 0) {
+        if (kh_io_clock_now() >= until)
+            return;
+        uv_sleep(ROUTER_POLL_MS);
+    }
+    (void)uv_thread_join(&router->thread);
+    out->router_public = router->external;
     out->pcp = router->pcp;
     out->natpmp = router->natpmp;
     out->upnp = router->upnp;
@@ -285,14 +321,15 @@ bool kh_doctor_examine(const struct kh_room_server *named, const struct kh_addr 
 {
     static struct visit visits[2];
     struct kh_io_tls_context *tls = kh_io_tls_client_new();
-    struct router router = {0};
+    static struct router router;
+    kh_time until = kh_time_add(kh_io_clock_now(), LONGEST);
     enum kh_family families[2];
     size_t visit_count = 0;
     bool ok = true;
 
     *out = (struct kh_doctor_report){.udp = KH_DOCTOR_NO,
                                      .ipv6 = has_global_ipv6() ? KH_DOCTOR_UNKNOWN : KH_DOCTOR_NO};
-    router.is_asked = uv_thread_create(&router.thread, ask_router, &router) == 0;
+    start_router(&router);
     for (size_t i = 0; i < count && visit_count < 2 && ok; i++) {
         if (visit_count == 1 && families[0] == servers[i].family)
             continue;
@@ -312,7 +349,7 @@ bool kh_doctor_examine(const struct kh_room_server *named, const struct kh_addr 
         end(&visits[i]);
     }
     kh_io_tls_context_free(tls);
-    learn_of_router(&router, out);
+    learn_of_router(&router, until, out);
     if (!ok)
         (void)fprintf(stderr, "knothole doctor: out of memory\n");
     return ok;

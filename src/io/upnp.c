@@ -119,25 +119,30 @@ static bool is_possible(const struct kh_addr *addr)
            (reach == KH_REACH_PRIVATE || reach == KH_REACH_GLOBAL);
 }
 
+bool kh_io_upnp_external(const struct kh_io_upnp *upnp, struct kh_addr *out)
+{
+    char external[IP_SIZE] = "";
+
+    return UPNP_GetExternalIPAddress(upnp->urls.controlURL, upnp->data.first.servicetype,
+                                     external) == UPNPCOMMAND_SUCCESS &&
+           kh_addr_parse(external, 0, out) == KH_OK && is_possible(out);
+}
+
 bool kh_io_upnp_map(struct kh_io_upnp *upnp, uint16_t port, uint32_t lifetime_s,
                     struct kh_addr *local, struct kh_addr *mapped)
 {
     char lifetime[12];
-    char external[IP_SIZE] = "";
 
     (void)snprintf(lifetime, sizeof lifetime, "%u", (unsigned)lifetime_s);
     if (!add(upnp, port, lifetime))
         return false;
-    if (UPNP_GetExternalIPAddress(upnp->urls.controlURL, upnp->data.first.servicetype, external) !=
-            UPNPCOMMAND_SUCCESS ||
-        kh_addr_parse(external, (uint16_t)strtoul(upnp->external_port, NULL, 10), mapped) !=
-            KH_OK ||
-        kh_addr_parse(upnp->local, port, local) != KH_OK || !is_possible(mapped) ||
-        mapped->port == 0) {
-        kh_io_upnp_unmap(upnp);
-        return false;
+    if (kh_io_upnp_external(upnp, mapped) && kh_addr_parse(upnp->local, port, local) == KH_OK) {
+        mapped->port = (uint16_t)strtoul(upnp->external_port, NULL, 10);
+        if (mapped->port != 0)
+            return true;
     }
-    return true;
+    kh_io_upnp_unmap(upnp);
+    return false;
 }
 
 void kh_io_upnp_unmap(struct kh_io_upnp *upnp)

@@ -17,6 +17,8 @@ struct kh_io_upnp;
 
 /* Searches for a second; NULL if no connected router answers.  Free it with kh_io_upnp_free. */
 struct kh_io_upnp *kh_io_upnp_find(void);
+/* Gives the address that the router has outside; false if it does not say. */
+bool kh_io_upnp_external(const struct kh_io_upnp *upnp, struct kh_addr *out);
 void kh_io_upnp_free(struct kh_io_upnp *upnp); /* NULL is allowed; the mapping stays */
 
 /* Maps a port of the router to UDP port `port` of ours, or renews it; local gets our address as the

@@ -9,9 +9,8 @@
 #include <string.h>
 
 /* RFC 8489 6.2.1 would wait half a second for the first repetition; others wait for this. */
-#define INTERVAL KH_MILLISECONDS(150)
-
 struct pace {
+    kh_duration interval;
     unsigned attempts;
     unsigned hairpin_attempts;
     kh_duration patience; /* for the answer to the last attempt */
@@ -19,12 +18,14 @@ struct pace {
     size_t attempts_max;  /* of all together */
 };
 
-/* Silence is an answer here, so what is lost must not look like it: ten tries on a path that loses
- * one datagram of ten each way mistake one question in ten million. */
-static const struct pace thorough = {10, 10, KH_MILLISECONDS(650), KH_MILLISECONDS(3800), SIZE_MAX};
+/* Silence is an answer here, so what is lost must not look like it: of twenty tries on a path that
+ * loses half of all datagrams each way none comes back once in three hundred times. */
+static const struct pace thorough = {KH_MILLISECONDS(100),  20,      20, KH_MILLISECONDS(400),
+                                     KH_MILLISECONDS(3800), SIZE_MAX};
 /* A member asks while others wait for it, and each time its network changes: one filter in 150 may
  * seem stricter than it is on such a path, which costs a detour and no more. */
-static const struct pace quick = {3, 2, KH_MILLISECONDS(500), KH_MILLISECONDS(1500), 20};
+static const struct pace quick = {KH_MILLISECONDS(150),  3, 2, KH_MILLISECONDS(500),
+                                  KH_MILLISECONDS(1500), 20};
 
 #define CHANGE_PORT 0x2u /* RFC 5780 7.2 */
 #define CHANGE_BOTH 0x6u
@@ -174,8 +175,8 @@ static void advance(struct kh_nat_discovery *discovery, kh_time now)
         probe->due = true;
         probe->attempts++;
         discovery->attempts++;
-        probe->next_at =
-            kh_time_add(now, probe->attempts < probe->attempts_max ? INTERVAL : pace->patience);
+        probe->next_at = kh_time_add(now, probe->attempts < probe->attempts_max ? pace->interval
+                                                                                : pace->patience);
     }
     end_if_all_is_over(discovery);
     if (now >= discovery->end_at)

@@ -19,7 +19,7 @@
 
 #define SEEDS 100
 #define DELAY KH_MILLISECONDS(25) /* one way */
-#define FLYING_MAX 256
+#define FLYING_MAX 512
 #define START KH_SECONDS(1000)
 #define LONGEST KH_SECONDS(4)
 
@@ -314,6 +314,32 @@ static void every_kind_is_recognised_with_ten_percent_lost(void **state)
     every_kind_is_recognised(0.1);
 }
 
+/* A few may be taken for stricter than they are; nothing is invented, and it takes no longer. */
+static void almost_every_kind_is_recognised_with_half_lost_each_way(void **state)
+{
+    struct world world = {.loss = 0.5};
+    const struct nat_preset *preset;
+    struct kh_nat_behaviour found;
+    unsigned right = 0, all = 0;
+
+    (void)state;
+    for (size_t n = 0; (preset = nat_preset_at(n)) != NULL; n++) {
+        const struct nat_config *kind = &preset->config;
+
+        for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+            (void)discover(&world, kind, seed, &found);
+            all++;
+            right += found.mapping == rule_of(kind->mapping) &&
+                     found.filtering == rule_of(kind->filtering) && found.ports == ports_of(kind);
+            if (found.mapping != KH_NAT_RULE_UNKNOWN)
+                assert_int_equal(found.mapping, rule_of(kind->mapping));
+            assert_true(found.filtering == KH_NAT_RULE_UNKNOWN ||
+                        found.filtering >= rule_of(kind->filtering));
+        }
+    }
+    assert_true(right * 100 >= all * 98);
+}
+
 static void an_open_path_takes_two_round_trips(void **state)
 {
     struct world world = {0};
@@ -369,17 +395,18 @@ static void silence_of_a_dead_address_proves_nothing(void **state)
     assert_int_equal(found.filtering, KH_NAT_ADDRESS_AND_PORT_DEPENDENT);
 }
 
-static void a_dead_server_is_given_up_in_two_seconds(void **state)
+static void a_dead_server_is_given_up_soon(void **state)
 {
     struct world world = {.server = SERVER_DEAD};
     struct kh_nat_behaviour found;
 
     (void)state;
-    assert_int_equal(discover(&world, &nat_preset_find("open")->config, 1, &found), KH_SECONDS(2));
+    assert_int_equal(discover(&world, &nat_preset_find("open")->config, 1, &found),
+                     KH_MILLISECONDS(2300));
     assert_false(found.reached);
     assert_int_equal(found.mapping, KH_NAT_RULE_UNKNOWN);
     assert_int_equal(found.ports, KH_NAT_PORTS_UNKNOWN);
-    assert_int_equal(world.sent, 150); /* in 1.35 s: far from a storm */
+    assert_int_equal(world.sent, 300); /* in 1.9 s: far from a storm */
 }
 
 /* Half of what two addresses tell; and never more than is so. */
@@ -597,6 +624,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_is_recognised_on_a_clean_path),
         cmocka_unit_test(every_kind_is_recognised_with_ten_percent_lost),
+        cmocka_unit_test(almost_every_kind_is_recognised_with_half_lost_each_way),
         cmocka_unit_test(an_open_path_takes_two_round_trips),
         cmocka_unit_test(the_public_address_is_told),
         cmocka_unit_test(a_server_with_one_port_cannot_tell),
@@ -609,7 +637,7 @@ int main(void)
         cmocka_unit_test(a_quick_one_asks_for_the_other_place),
         cmocka_unit_test(a_quick_one_makes_do_with_the_main_socket),
         cmocka_unit_test(a_quick_one_gives_up_soon),
-        cmocka_unit_test(a_dead_server_is_given_up_in_two_seconds),
+        cmocka_unit_test(a_dead_server_is_given_up_soon),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

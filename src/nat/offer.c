@@ -40,11 +40,13 @@ void kh_nat_offer_handle_datagram(struct kh_nat_offer *offer, const struct kh_da
         !kh_nat_answer_parse(datagram->data, datagram->len, &answer) ||
         answer.opcode != KH_NAT_ANNOUNCE)
         return;
-    if (answer.version == KH_NAT_PCP_VERSION)
+    if (answer.version == KH_NAT_PCP_VERSION) {
         offer->pcp =
             offer->pcp || answer.result == KH_NAT_SUCCESS || answer.result == UNSUPP_OPCODE;
-    else if (answer.version == KH_NAT_PMP_VERSION)
-        offer->natpmp = offer->natpmp || answer.result == KH_NAT_SUCCESS;
+    } else if (answer.version == KH_NAT_PMP_VERSION && answer.result == KH_NAT_SUCCESS) {
+        offer->natpmp = true;
+        offer->external = answer.external;
+    }
     if (offer->pcp && offer->natpmp)
         end(offer);
 }

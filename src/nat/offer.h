@@ -10,8 +10,9 @@
 
 /* Zeroed, it is over before it began and nothing is offered. */
 struct kh_nat_offer {
-    bool pcp;    /* it answered by PCP (RFC 6887) … */
-    bool natpmp; /* … and by NAT-PMP (RFC 6886) */
+    bool pcp;                /* it answered by PCP (RFC 6887) … */
+    bool natpmp;             /* … and by NAT-PMP (RFC 6886) … */
+    struct kh_addr external; /* … by which it told its outside address; else none */
     struct kh_addr local;
     struct kh_addr gateway;
     unsigned attempts_left;

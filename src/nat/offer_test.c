@@ -52,6 +52,7 @@ static const uint8_t addressed[12] = {0, 0x80, 0, 0, 0, 0, 0, 7, 198, 51, 100, 7
 static void both_are_asked_and_found(void **state)
 {
     struct kh_datagram out;
+    struct kh_addr external;
 
     (void)state;
     assert_sent(announce, sizeof announce);
@@ -61,6 +62,8 @@ static void both_are_asked_and_found(void **state)
     assert_false(kh_nat_offer_is_done(&offer));
     answer(addressed, sizeof addressed);
     assert_true(offer.pcp && offer.natpmp && kh_nat_offer_is_done(&offer));
+    external = kh_addr_ipv4(198, 51, 100, 7, 0);
+    assert_true(kh_addr_ip_equal(&offer.external, &external));
 }
 
 static void only_the_unanswered_one_is_repeated_for_a_second(void **state)
@@ -96,6 +99,7 @@ static void strangers_and_refusals_prove_nothing(void **state)
     answer(announced, sizeof announced);
     answer(addressed, sizeof addressed);
     assert_false(offer.pcp || offer.natpmp);
+    assert_true(kh_addr_is_none(&offer.external));
 }
 
 int main(void)

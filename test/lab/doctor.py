@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""lab/doctor.py - is `knothole doctor` right about every box the lab has?  Under a minute.
+"""lab/doctor.py - is `knothole doctor` right about every box and site the lab has?  Half a minute.
 
-The expectations come from `natbox --kinds`; all boxes stand in one lab and are asked at once.
+The expectations come from `natbox --kinds`; all stand in one lab and are asked at once.
 """
 
+import collections
 import json
 import shutil
 import subprocess
-import tempfile
+import threading
 import time
 
+import sites
 from chat import Failure, need_programs
-from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, Lab, run
+from network import KERNEL_KINDS, SECOND_IP, SERVER_IP, SERVER_IP6, SERVER_NAME, Lab
 from router import GrantingBox
 
 DELAY = 20  # ms, one way
 LONGEST = 5.0  # seconds a diagnosis may take
-AT_ONCE = 6  # boxes in one lab
+HALF = 0.5  # of all datagrams are lost, each way
+
+# A host to ask from, and what the answer must hold: key to value, or to a tuple of them.
+Patient = collections.namedtuple('Patient', 'name host expected')
 
 
 def expected_of(lab, kind):
@@ -24,119 +29,176 @@ def expected_of(lab, kind):
     expected = {key: known[key] for key in ('mapping', 'filtering', 'ports')}
     # 2 leaves the private source address in place: Linux refuses datagrams from its own address.
     expected['hairpin'] = known['hairpin'] == 1 if known['translates'] else None
-    return expected
+    return {**expected, 'udp': True, 'tcp': True, 'pcp': False, 'natpmp': False, 'upnp': False,
+            'second_router': None}
 
 
-def start_server(lab):
+def start_server(lab, *more):
     server = lab.start([lab.program('knotholed'), '--listen', f'{SERVER_IP}:3478',
-                        '--listen', f'{SECOND_IP}:3478'],
+                        '--listen', f'{SECOND_IP}:3478', *more],
                        netns=lab.internet.netns, stderr=subprocess.PIPE, text=True)
     ready = server.stderr.readline()
     if f'{SECOND_IP}:3479' not in ready:
         raise Failure(f'knotholed does not serve the other port: {ready.strip()}')
 
 
-def start_doctor(lab, kind, number, **line):
+def behind_box(lab, kind, number, **line):
     box = lab.add_box(f'b{number}', kind, delay=DELAY, **line)
-    host = box.add_host(f'h{number}')
-    command = [lab.program('knothole'), 'doctor', f'{SERVER_IP}:3478', '--json']
-    started = time.monotonic()
-    process = lab.start(command, netns=host.netns, stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE, text=True)
-    return box, started, process
-
-
-def check(lab, kind, box, process):
-    """Returns what is wrong, or None."""
-    try:
-        out, err = process.communicate(timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        return f'it takes longer than {LONGEST} s'
-    if process.returncode != 0:
-        return f'exit code {process.returncode}: {err.strip()}'
-    found = json.loads(out)
-    expected = {**expected_of(lab, kind), 'udp': True, 'tcp': True, 'pcp': False,
-                'natpmp': False, 'upnp': False}
+    expected = expected_of(lab, kind)
     if box.translates:
         expected['public'] = box.external
-    wrong = {key: found[key] for key, value in expected.items() if found[key] != value}
-    return f'found {wrong}' if wrong else None
+    return Patient(kind, box.add_host(f'h{number}'), expected)
 
 
-def examine(kinds, **line):
-    failed = 0
+class Visit(threading.Thread):
+    """One diagnosis, and how long it took."""
+
+    def __init__(self, lab, patient, server=f'{SERVER_IP}:3478'):
+        super().__init__()
+        self.patient, self.wrong, self.seconds = patient, None, None
+        self.started = time.monotonic()
+        self.process = lab.start([lab.program('knothole'), 'doctor', server, '--json'],
+                                 netns=patient.host.netns, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        self.start()
+
+    def run(self):
+        try:
+            out, err = self.process.communicate(timeout=2 * LONGEST)
+        except subprocess.TimeoutExpired:
+            self.wrong = 'it does not end'
+            return
+        self.seconds = time.monotonic() - self.started
+        if self.process.returncode != 0:
+            self.wrong = f'exit code {self.process.returncode}: {err.strip()}'
+            return
+        found = json.loads(out)
+        wrong = {key: found.get(key) for key, value in self.patient.expected.items()
+                 if found.get(key) not in (value if isinstance(value, tuple) else (value,))}
+        if wrong:
+            self.wrong = f'found {wrong}'
+        elif self.seconds > LONGEST:
+            self.wrong = f'more than {LONGEST} s'
+
+    def tell(self):
+        """Prints how it went; returns 1 if it went wrong."""
+        self.join()
+        print(f'{"FAIL" if self.wrong else "ok  "}  {self.patient.name}'
+              f'{": " if self.wrong else ""}{self.wrong or ""}  ({self.seconds or 0:.1f} s)',
+              flush=True)
+        return self.wrong is not None
+
+
+def examine(lab, patients, **options):
+    return sum(visit.tell() for visit in [Visit(lab, patient, **options) for patient in patients])
+
+
+def every_box(kinds):
     with Lab() as lab:
         need_programs(lab)
         start_server(lab)
-        doctors = [(kind, *start_doctor(lab, kind, number, **line))
-                   for number, kind in enumerate(kinds)]
-        for kind, box, started, process in doctors:
-            wrong = check(lab, kind, box, process)
-            failed += wrong is not None
-            print(f'{"FAIL" if wrong else "ok  "}  {kind}{" " if wrong else ""}{wrong or ""}  '
-                  f'({time.monotonic() - started:.1f} s)', flush=True)
-    return failed
+        return examine(lab, [behind_box(lab, kind, number) for number, kind in enumerate(kinds)])
+
+
+def with_half_lost():
+    """In time, and rather unknown or strict than invented: not even TCP need get through."""
+    kinds = ['open', 'full-cone', 'port-restricted', 'symmetric-random', 'masquerade']
+    with Lab(seed=7) as lab:
+        start_server(lab)
+        patients = []
+        for number, kind in enumerate(kinds):
+            known = lab.behaviour(kind)
+            patient = behind_box(lab, kind, number, loss=HALF)
+            rules = ['endpoint-independent', 'address-dependent', 'address-and-port-dependent']
+            stricter = rules[rules.index(known['filtering']):]
+            patients.append(Patient(f'{kind}, half of all datagrams lost each way', patient.host, {
+                'mapping': (known['mapping'], None), 'filtering': (*stricter, None), 'udp': True,
+                'ports': (known['ports'], None)}))
+        return examine(lab, patients)
+
+
+def special_sites():
+    """A carrier behind the router, routers that give ports, no UDP."""
+    with Lab() as lab:
+        start_server(lab)
+        line = {'delay': DELAY}
+        patients = [
+            Patient('home router behind a carrier', sites.carrier(lab, 's0', line), {
+                'mapping': 'endpoint-independent', 'filtering': 'address-and-port-dependent',
+                'ports': 'block', 'hairpin': True, 'second_router': None}),
+            Patient('UDP blocked', sites.udp_blocked(lab, 's1', line), {
+                'udp': False, 'tcp': True, 'mapping': None, 'public': None}),
+        ]
+        if shutil.which('miniupnpd'):
+            patients += routers(lab, line)
+        return examine(lab, patients)
+
+
+def routers(lab, line):
+    def granting(name, speaks, parent=None):
+        box = GrantingBox(lab, name, lab.directory(), speaks, parent, **line)
+        return box.add_host(f'{name}h')
+
+    provider = lab.add_box('cgn', 'cgn', **line)
+    return [
+        Patient('router that speaks PCP', granting('r0', 'pcp'), {
+            'pcp': True, 'natpmp': True, 'upnp': False, 'second_router': False,
+            'mapping': 'endpoint-independent', 'ports': 'preserved'}),
+        Patient('router that speaks UPnP', granting('r1', 'upnp'), {
+            'pcp': False, 'natpmp': False, 'upnp': True, 'second_router': False}),
+        Patient('such a router behind a carrier', granting('r2', 'pcp upnp', provider), {
+            'pcp': True, 'upnp': True, 'second_router': True, 'ports': 'block'}),
+    ]
+
+
+def with_ipv6():
+    """A stateful firewall for IPv6 beside, and without, a NAT for IPv4."""
+    with Lab(ipv6=True) as lab:
+        start_server(lab, '--listen', f'[{SERVER_IP6}]:3478')
+        lab.name_the_server([SERVER_IP, SERVER_IP6])
+        both = lab.add_box('b0', 'port-restricted', delay=DELAY)
+        only = lab.add_box('b1', 'port-restricted', ipv6='only', delay=DELAY)
+        hosts = [both.add_host('h0'), only.add_host('h1')]
+        return examine(lab, [
+            Patient('IPv6 firewall, IPv4 NAT', hosts[0], {
+                'ipv6': True, 'mapping': 'endpoint-independent', 'public': both.external}),
+            Patient('IPv6 firewall alone', hosts[1], {
+                'ipv6': True, 'public': hosts[1].ip6, 'hairpin': None, 'udp': True,
+                'filtering': (None, 'address-and-port-dependent')}),
+        ], server=f'{SERVER_NAME}:3478')
+
+
+def one_address():
+    """What a server with one address can tell: half."""
+    with Lab() as lab:
+        server = lab.start([lab.program('knotholed'), '--listen', f'{SERVER_IP}:3478'],
+                           netns=lab.internet.netns, stderr=subprocess.PIPE, text=True)
+        server.stderr.readline()
+        half = {'port-restricted': (None, 'address-and-port-dependent'),
+                'full-cone': (None, None),
+                'symmetric-random': ('address-and-port-dependent', 'address-and-port-dependent')}
+        return examine(lab, [
+            Patient(f'{kind}, server with one address', behind_box(lab, kind, number).host,
+                    {'mapping': mapping, 'filtering': filtering,
+                     'ports': lab.behaviour(kind)['ports']})
+            for number, (kind, (mapping, filtering)) in enumerate(half.items())])
 
 
 def nobody_answers():
     """Exit code 4 where there is no server, in time."""
     with Lab() as lab:
-        started = time.monotonic()
-        _box, _started, process = start_doctor(lab, 'port-restricted', 1)
-        process.communicate(timeout=LONGEST)
-        if process.returncode != 4:
-            raise Failure(f'without a server the exit code is {process.returncode}')
-        print(f'ok    no server  ({time.monotonic() - started:.1f} s)', flush=True)
-
-
-def udp_is_blocked():
-    """Only TCP gets out: still a diagnosis."""
-    with Lab() as lab:
-        start_server(lab)
-        box = lab.add_box('b1', 'port-restricted', delay=DELAY)
-        run('nsenter', f'--net=/var/run/netns/{box.netns}', 'nft', '-f', '-',
-            text='table ip kh {\nchain f { type filter hook forward priority 0; '
-                 'meta l4proto udp drop; }\n}\n')
-        started = time.monotonic()
-        process = lab.start([lab.program('knothole'), 'doctor', f'{SERVER_IP}:3478', '--json'],
-                            netns=box.add_host('h1').netns, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
-        out, err = process.communicate(timeout=LONGEST)
-        if process.returncode != 0:
-            raise Failure(f'where UDP is blocked: {err.strip()}')
-        found = json.loads(out)
-        expected = {'udp': False, 'tcp': True, 'mapping': None, 'public': None}
-        if any(found[key] != value for key, value in expected.items()):
-            raise Failure(f'where UDP is blocked: {out.strip()}')
-        print(f'ok    UDP blocked  ({time.monotonic() - started:.1f} s)', flush=True)
-
-
-def router_that_grants(speaks, expected):
-    """A router with miniupnpd: which protocols does it speak?"""
-    with Lab() as lab, tempfile.TemporaryDirectory() as directory:
-        start_server(lab)
-        host = GrantingBox(lab, 'b1', directory, speaks, delay=DELAY).add_host('h1')
-        started = time.monotonic()
-        process = lab.start([lab.program('knothole'), 'doctor', f'{SERVER_IP}:3478', '--json'],
-                            netns=host.netns, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True)
-        out, err = process.communicate(timeout=LONGEST)
-        found = json.loads(out) if process.returncode == 0 else {}
-        if any(found.get(key) != value for key, value in expected.items()):
-            raise Failure(f'behind a router that speaks {speaks}: {out.strip()} {err.strip()}')
-        print(f'ok    router that speaks {speaks}  ({time.monotonic() - started:.1f} s)', flush=True)
+        visit = Visit(lab, behind_box(lab, 'port-restricted', 1))
+        visit.join()
+        if visit.process.returncode != 4 or visit.seconds > LONGEST:
+            raise Failure(f'without a server: {visit.wrong}, {visit.seconds} s')
+        print(f'ok    no server  ({visit.seconds:.1f} s)', flush=True)
 
 
 def doctor(names):
     with Lab() as lab:
         kinds = names or [*lab.kinds(), *KERNEL_KINDS]
-    failed = sum(examine(kinds[at:at + AT_ONCE]) for at in range(0, len(kinds), AT_ONCE))
+    failed = every_box(kinds)
     if not names:
-        print('with 10 % of all datagrams lost:', flush=True)
-        failed += examine(['port-restricted', 'full-cone', 'cgn', 'symmetric-stride'], loss=0.1)
+        failed += special_sites() + with_ipv6() + one_address() + with_half_lost()
         nobody_answers()
-        udp_is_blocked()
-        if shutil.which('miniupnpd'):
-            router_that_grants('pcp', {'pcp': True, 'natpmp': True, 'upnp': False})
-            router_that_grants('upnp', {'pcp': False, 'natpmp': False, 'upnp': True})
     return 1 if failed else 0
