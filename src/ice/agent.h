@@ -49,7 +49,7 @@
 
 /* A better path that once worked is tried again after this, doubling: networks come back. */
 #define KH_ICE_REVIVAL KH_SECONDS(20)
-#define KH_ICE_REVIVALS_MAX 6 /* so many times at most: to about ten minutes */
+#define KH_ICE_REVIVALS_MAX 3 /* so many times at most: to 80 s, for a relay serves meanwhile */
 
 enum kh_ice_pair_state {
     KH_ICE_PAIR_FROZEN, /* RFC 8445 6.1.2.6 */

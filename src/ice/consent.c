@@ -98,6 +98,12 @@ static uint8_t next_to_warm(const struct kh_ice_agent *agent, uint8_t after)
     return best;
 }
 
+/* A better path that fell silent a moment ago is asked with each consent check: it may be back. */
+static kh_duration warm_period(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair)
+{
+    return kh_ice_is_wanted(agent, pair) && pair->missed > 0 ? 0 : KH_ICE_WARM_PERIOD;
+}
+
 /* Keeps the NAT mappings of a few spare paths open, so that there is something to change to.  Goes
  * along with a consent check: an idle agent wakes for one timer only. */
 static void warm_spares(struct kh_ice_agent *agent, kh_time now)
@@ -109,7 +115,8 @@ static void warm_spares(struct kh_ice_agent *agent, kh_time now)
         if (index == KH_ICE_NOWHERE)
             return;
         if (!agent->pairs[index].check.is_waiting &&
-            kh_time_since(now, agent->pairs[index].check.sent_at) >= KH_ICE_WARM_PERIOD)
+            kh_time_since(now, agent->pairs[index].check.sent_at) >=
+                warm_period(agent, &agent->pairs[index]))
             kh_ice_check_trigger(agent, index);
     }
 }

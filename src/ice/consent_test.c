@@ -176,6 +176,48 @@ static void a_doubted_dead_path_is_left_within_a_second_and_a_half(void **state)
     }
 }
 
+static bool only_the_relay_passes(struct wire *at, int host, struct kh_datagram *datagram,
+                                  uint8_t *copy)
+{
+    const struct kh_addr *relay = &at->hosts[BOB].relay;
+
+    (void)host;
+    (void)copy;
+    return kh_addr_equal(&datagram->from, relay) || kh_addr_equal(&datagram->to, relay);
+}
+
+static bool is_relayed(int host)
+{
+    const struct kh_ice_path *path = &wire.hosts[host].path;
+
+    return path->local_kind == KH_ICE_RELAYED || path->remote_kind == KH_ICE_RELAYED;
+}
+
+/* What is better and was silent for a moment is asked again with every consent check. */
+static void a_better_path_that_was_silent_for_a_moment_is_back_soon(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        wire_init(&wire, seed);
+        add_ipv4();
+        wire.hosts[BOB].relay = wire_addr("198.51.100.1:50000");
+        connect_all();
+        wire_run(&wire, KH_MILLISECONDS(100 * seed));
+        assert_false(is_relayed(ALICE) || is_relayed(BOB));
+        wire.tamper = only_the_relay_passes;
+        wire_run(&wire, KH_MILLISECONDS(400));
+        doubt(ALICE);
+        doubt(BOB);
+        wire_run(&wire, KH_SECONDS(2));
+        assert_true(is_relayed(ALICE) && is_relayed(BOB));
+        wire.tamper = NULL;
+        wire_run(&wire, KH_SECONDS(7));
+        assert_false(is_relayed(ALICE) || is_relayed(BOB));
+        assert_true(wire_agrees(&wire));
+        wire_fini(&wire);
+    }
+}
+
 static void doubts_without_reason_cost_one_check_and_seldom(void **state)
 {
     uint64_t before;
@@ -495,6 +537,7 @@ int main(void)
         cmocka_unit_test(a_short_cut_is_survived_on_the_same_path),
         cmocka_unit_test(a_dead_path_is_left_within_ten_seconds),
         cmocka_unit_test(a_doubted_dead_path_is_left_within_a_second_and_a_half),
+        cmocka_unit_test(a_better_path_that_was_silent_for_a_moment_is_back_soon),
         cmocka_unit_test(doubts_without_reason_cost_one_check_and_seldom),
         cmocka_unit_test(doubt_does_not_prolong_consent),
         cmocka_unit_test(a_spare_path_is_kept_warm),

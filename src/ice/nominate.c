@@ -78,6 +78,8 @@ void kh_ice_select(struct kh_ice_agent *agent, kh_time now, uint8_t index)
     assert(pair->is_used && pair->is_valid);
     if (agent->selected == index && !agent->is_restarting)
         return;
+    if (agent->selected != KH_ICE_NOWHERE && agent->pairs[agent->selected].check.is_consent)
+        kh_ice_pair_cancel(&agent->pairs[agent->selected]); /* its time runs out no more */
     agent->selected = index;
     agent->is_restarting = false;
     pair->missed = 0;

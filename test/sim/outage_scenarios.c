@@ -161,9 +161,9 @@ SCENARIO(a_direct_path_dies_and_the_relay_takes_over)
     CHECK(chat(sim, &pair, KH_SECONDS(2)));
     CHECK(sim_all_open(sim));
     CHECK(!sim_all_direct(sim));
-    CHECK(chat_in_time(sim, &pair, KH_SECONDS(6)));
+    CHECK(chat_in_time(sim, &pair, KH_SECONDS(2)));
     set_apart(sim, &pair, false);
-    CHECK(sim_run_until(sim, sim_all_direct, KH_SECONDS(60)));
+    CHECK(sim_run_until(sim, sim_all_direct, KH_SECONDS(12)));
     return chat_in_time(sim, &pair, KH_SECONDS(3)) &&
            sim_run_until(sim, sim_all_delivered, KH_SECONDS(1));
 }
