@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "options.h"
+#include "turnserver.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -27,6 +28,10 @@ const char kh_knotholed_help[] =
     "  --turn-secret SECRET relay data for whoever has credentials made with this secret (TURN);\n"
     "                       other users of this machine can see it: prefer the file\n"
     "  --turn-secret-file FILE  the same, with the secret in the first line of FILE\n"
+    "  --turn-server turn:HOST[:PORT]  send members to this TURN server (such as coturn) first;\n"
+    "                       they get credentials by its shared secret, good for a day\n"
+    "  --turn-server-secret-file FILE  that secret (coturn: static-auth-secret) in the first line\n"
+    "                       of FILE; or --turn-server-secret SECRET, which others can see\n"
     "  --realm REALM        TURN realm (default: knothole)\n"
     "  --relay-ports LOW-HIGH  ports of relayed addresses (default: 49152-65535)\n"
     "  --external-ip IP     the public address of this machine, if a NAT is in front of it;\n"
@@ -49,6 +54,9 @@ enum {
     OPTION_VERSION,
     OPTION_TURN_SECRET,
     OPTION_TURN_SECRET_FILE,
+    OPTION_TURN_SERVER,
+    OPTION_TURN_SERVER_SECRET,
+    OPTION_TURN_SERVER_SECRET_FILE,
     OPTION_REALM,
     OPTION_RELAY_PORTS,
     OPTION_EXTERNAL_IP,
@@ -62,6 +70,9 @@ static const struct option long_options[] = {
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"turn-secret", required_argument, NULL, OPTION_TURN_SECRET},
     {"turn-secret-file", required_argument, NULL, OPTION_TURN_SECRET_FILE},
+    {"turn-server", required_argument, NULL, OPTION_TURN_SERVER},
+    {"turn-server-secret", required_argument, NULL, OPTION_TURN_SERVER_SECRET},
+    {"turn-server-secret-file", required_argument, NULL, OPTION_TURN_SERVER_SECRET_FILE},
     {"realm", required_argument, NULL, OPTION_REALM},
     {"relay-ports", required_argument, NULL, OPTION_RELAY_PORTS},
     {"external-ip", required_argument, NULL, OPTION_EXTERNAL_IP},
@@ -176,6 +187,14 @@ static bool apply_relay(struct kh_knotholed_options *out, int option, const char
     case OPTION_TURN_SECRET_FILE:
         out->turn_secret_file = value;
         return true;
+    case OPTION_TURN_SERVER:
+        out->turn_server = value;
+        return kh_knotholed_turn_server_check(value, why);
+    case OPTION_TURN_SERVER_SECRET:
+        return set_text(&out->turn_server_secret, "--turn-server-secret", value, why);
+    case OPTION_TURN_SERVER_SECRET_FILE:
+        out->turn_server_secret_file = value;
+        return true;
     case OPTION_REALM:
         return set_text(&out->realm, "--realm", value, why);
     case OPTION_RELAY_PORTS:
@@ -252,6 +271,12 @@ bool kh_knotholed_options_parse(struct kh_knotholed_options *out, int argc, char
     }
     if (optind < argc) {
         (void)snprintf(why, KH_KNOTHOLED_WHY_MAX, "\"%.80s\" is not an option", argv[optind]);
+        return false;
+    }
+    if ((out->turn_server == NULL) !=
+        (out->turn_server_secret == NULL && out->turn_server_secret_file == NULL)) {
+        (void)snprintf(why, KH_KNOTHOLED_WHY_MAX,
+                       "--turn-server and its secret (--turn-server-secret-file) need each other");
         return false;
     }
     if ((out->tls_cert_file == NULL) != (out->tls_key_file == NULL)) {

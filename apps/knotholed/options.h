@@ -25,6 +25,9 @@ struct kh_knotholed_options {
     bool log_addresses;
     const char *turn_secret;      /* NULL: only members are relayed for, or there is … */
     const char *turn_secret_file; /* … a file whose first line it is */
+    const char *turn_server;             /* "turn:HOST…" of a relay elsewhere; NULL: none … */
+    const char *turn_server_secret;      /* … else its secret, or … */
+    const char *turn_server_secret_file; /* … a file whose first line that is */
     const char *realm;            /* NULL: the relay's default */
     struct kh_addr external[KH_KNOTHOLED_EXTERNAL_MAX];
     size_t external_count;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "options.h"
+#include "turnserver.h"
 
 static struct kh_knotholed_options options;
 static char why[KH_KNOTHOLED_WHY_MAX];
@@ -52,6 +53,34 @@ static void listen_replaces_the_default(void **state)
     assert_int_equal(options.listen_count, 2);
     assert_string_equal(kh_addr_text(&options.listen[0], text), "127.0.0.1:0");
     assert_string_equal(kh_addr_text(&options.listen[1], text), "[::1]:3478");
+}
+
+static void turn_servers_are_named_as_elsewhere(void **state)
+{
+    static const char *const bad[] = {"turn:",        "turn:a:0",    "turn:a:65536",
+                                      "turn:a:x",     "stun:a",      "example.org",
+                                      "turns:a",      "turn:a b",    "turn:a?transport=tcp",
+                                      "turn:[::1",    "turn:a:",     "turn:[::1]x",
+                                      "turn:[]:3478", "turn:[::1]:0"};
+    struct kh_addr addrs[2];
+    char text[KH_ADDR_TEXT_MAX];
+
+    (void)state;
+    assert_true(
+        parse(ARG("--turn-server=turn:turn.example.org"), ARG("--turn-server-secret=north"), NULL));
+    assert_string_equal(options.turn_server, "turn:turn.example.org");
+    assert_false(parse(ARG("--turn-server=turn:turn.example.org"), NULL, NULL));
+    assert_string_equal(why,
+                        "--turn-server and its secret (--turn-server-secret-file) need each other");
+    assert_false(parse(ARG("--turn-server-secret-file=x"), NULL, NULL));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(kh_knotholed_turn_server_check(bad[i], why));
+    assert_true(kh_knotholed_turn_server_check("turn:a:1?transport=udp", why));
+    assert_true(kh_knotholed_turn_server_resolve("turn:192.0.2.5:443?transport=udp", addrs));
+    assert_string_equal(kh_addr_text(&addrs[0], text), "192.0.2.5:443");
+    assert_true(kh_addr_is_none(&addrs[1]));
+    assert_true(kh_knotholed_turn_server_resolve("turn:[2001:db8::5]", addrs));
+    assert_string_equal(kh_addr_text(&addrs[0], text), "[2001:db8::5]:3478");
 }
 
 static void log_options_are_read(void **state)
@@ -157,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(default_is_both_wildcards),
         cmocka_unit_test(listen_replaces_the_default),
+        cmocka_unit_test(turn_servers_are_named_as_elsewhere),
         cmocka_unit_test(log_options_are_read),
         cmocka_unit_test(help_and_version_are_actions),
         cmocka_unit_test(tls_takes_both_files),

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "io/interfaces.h"
+#include "turnserver.h"
 
 /* One line, of which a newline at the end is not part. */
 static bool read_secret(const char *path, char *out)
@@ -164,6 +165,27 @@ static void add_addresses(struct kh_relay_config *out, const struct kh_knotholed
         add_own(out, udp, &addr);
         add_address(out, options, &machine, &addr, true);
     }
+}
+
+bool kh_knotholed_relaying_elsewhere(const struct kh_knotholed_options *options,
+                                     char secret[static KH_RELAY_SECRET_MAX + 2],
+                                     struct kh_hub_turn *out)
+{
+    const char *text = options->turn_server_secret;
+
+    if (options->turn_server == NULL)
+        return true;
+    if (!kh_knotholed_turn_server_resolve(options->turn_server, out->servers)) {
+        (void)fprintf(stderr, "knotholed: %s has no address\n", options->turn_server);
+        return false;
+    }
+    if (options->turn_server_secret_file != NULL) {
+        if (!read_secret(options->turn_server_secret_file, secret))
+            return false;
+        text = secret;
+    }
+    out->secret = (struct kh_span){text, strlen(text)};
+    return true;
 }
 
 bool kh_knotholed_relaying_configure(const struct kh_knotholed_options *options,

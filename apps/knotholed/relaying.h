@@ -17,4 +17,9 @@ bool kh_knotholed_relaying_configure(const struct kh_knotholed_options *options,
                                      char secret[static KH_RELAY_SECRET_MAX + 2],
                                      struct kh_relay_config *out);
 
+/* The same for a relay elsewhere, if the options name one. */
+bool kh_knotholed_relaying_elsewhere(const struct kh_knotholed_options *options,
+                                     char secret[static KH_RELAY_SECRET_MAX + 2],
+                                     struct kh_hub_turn *out);
+
 #endif

@@ -150,7 +150,7 @@ static void reload(struct server *server)
 
 static bool open_hub(struct server *server, const struct kh_knotholed_options *options)
 {
-    static char secret[KH_RELAY_SECRET_MAX + 2];
+    static char secret[KH_RELAY_SECRET_MAX + 2], secret_elsewhere[KH_RELAY_SECRET_MAX + 2];
     struct kh_hub_config config = {
         .software = "Knothole " KH_VERSION,
         .log = {.write = write_log,
@@ -162,7 +162,8 @@ static bool open_hub(struct server *server, const struct kh_knotholed_options *o
     server->announced = server->udp.count;
     open_second_port(server, options, config.discovery);
     kh_io_entropy_fill(config.seed, sizeof config.seed);
-    if (!kh_knotholed_relaying_configure(options, &server->udp, secret, &config.relay))
+    if (!kh_knotholed_relaying_configure(options, &server->udp, secret, &config.relay) ||
+        !kh_knotholed_relaying_elsewhere(options, secret_elsewhere, &config.turn))
         return false;
     server->ports = kh_io_ports_new();
     if (server->ports != NULL && kh_hub_new(&server->hub, &config) == KH_OK)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hub/discovery.h"
+#include "hub/turns.h"
 #include "stun/stun.h"
 
 #define GREETING "Hi!"
@@ -26,6 +27,7 @@ struct kh_hub {
     bool dont_fragment;                      /* the datagram given last */
     char realm[KH_RENDEZVOUS_REALM_MAX + 1]; /* of the relay; empty: there is none */
     char software[128]; /* RFC 8489 14.14: fewer than 128 characters; empty: none */
+    struct kh_hub_turns turns;
     struct kh_log log;
     struct kh_hub_stats stats;
 };
@@ -68,6 +70,7 @@ enum kh_status kh_hub_new(struct kh_hub **out, const struct kh_hub_config *confi
     if (len > 0)
         memcpy(hub->software, config->software, len);
     memcpy(hub->discovery, config->discovery, sizeof hub->discovery);
+    kh_hub_turns_init(&hub->turns, &config->turn);
     hub->log = config->log;
     memcpy(registry.seed, config->seed, sizeof registry.seed);
     registry.log = config->log;
@@ -91,6 +94,7 @@ void kh_hub_free(struct kh_hub *hub)
         return;
     kh_rendezvous_registry_free(hub->registry);
     kh_relay_free(hub->relay);
+    kh_wipe(&hub->turns, sizeof hub->turns);
     free(hub);
 }
 
@@ -203,25 +207,31 @@ static bool handle_turn(struct kh_hub *hub, kh_time now, const struct kh_datagra
     return taken;
 }
 
-/* Spares who joins the 401 of its first Allocate. */
-static void prepare_join(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram,
-                         const struct kh_stun_message *message)
+/* What spares who joins the 401 of its first Allocate here, and who it is at a relay elsewhere. */
+static void prepare_offer(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram,
+                          const struct kh_stun_message *message)
 {
-    struct kh_stun_attribute attribute;
+    struct kh_rendezvous_offer offer = {.turn = NULL};
+    struct kh_rendezvous_member_id member;
+    struct kh_rendezvous_turn turn;
     char nonce[KH_RELAY_NONCE_LEN];
 
-    /* Without a NONCE of the rendezvous it gets nothing but one. */
-    if (hub->relay == NULL || message->method != KH_STUN_JOIN ||
-        !kh_stun_find(message, KH_STUN_NONCE, &attribute))
+    if (!kh_rendezvous_wants_offer(message, &member))
         return;
-    kh_relay_make_nonce(hub->relay, now, &datagram->from, nonce);
-    kh_rendezvous_registry_set_relay_nonce(hub->registry, (struct kh_span){nonce, sizeof nonce});
+    if (hub->relay != NULL) {
+        kh_relay_make_nonce(hub->relay, now, &datagram->from, nonce);
+        offer.nonce = (struct kh_span){nonce, sizeof nonce};
+    }
+    if (kh_hub_turns_make(&hub->turns, now, &member, &turn))
+        offer.turn = &turn;
+    kh_rendezvous_registry_offer(hub->registry, &offer);
+    kh_wipe(&turn, sizeof turn);
 }
 
 static void handle_rendezvous(struct kh_hub *hub, kh_time now, const struct kh_datagram *datagram,
                               const struct kh_stun_message *message)
 {
-    prepare_join(hub, now, datagram, message);
+    prepare_offer(hub, now, datagram, message);
     if (!kh_rendezvous_registry_handle_message(hub->registry, now, datagram, message))
         hub->stats.dropped_malformed++;
 }
@@ -287,6 +297,7 @@ void kh_hub_disconnected(struct kh_hub *hub, kh_time now, const struct kh_addr *
 
 void kh_hub_set_wall_clock(struct kh_hub *hub, kh_time now, uint64_t unix_seconds)
 {
+    kh_hub_turns_set_wall_clock(&hub->turns, now, unix_seconds);
     if (hub->relay != NULL)
         kh_relay_set_wall_clock(hub->relay, now, unix_seconds);
 }

@@ -29,12 +29,20 @@ struct kh_hub_discovery {
     struct kh_addr places[KH_HUB_PLACES];
 };
 
+/* A relay elsewhere that members are sent to, with credentials by its shared secret. */
+struct kh_hub_turn {
+    struct kh_addr servers[2]; /* one of each family, or one; both none: there is no such relay */
+    struct kh_span secret;     /* at most KH_RELAY_SECRET_MAX bytes; copied */
+    kh_duration lifetime;      /* that credentials are good for a new allocation; 0: a day */
+};
+
 struct kh_hub_config {
     uint8_t seed[32];
     struct kh_hub_discovery discovery[KH_HUB_FAMILIES]; /* one of each family, in any order */
     struct kh_rendezvous_registry_config registry;      /* its seed and log are taken from here */
     /* The relay, likewise; without an address (the default) there is none, and TURN is dropped. */
     struct kh_relay_config relay;
+    struct kh_hub_turn turn; /* preferred to it by members who reach it */
     const char *software; /* SOFTWARE attribute of Binding answers; NULL: none */
     struct kh_log log;
 };

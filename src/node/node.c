@@ -317,7 +317,7 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
          kh_node_reflexive_handle_datagram(node, datagram) ||
          kh_node_tcp_handle_datagram(node, datagram)))
         return true;
-    if (is_from_server(node, datagram) && kh_node_relayed_handle_datagram(node, datagram, &inner)) {
+    if (kh_node_relayed_handle_datagram(node, datagram, &inner)) {
         if (inner.data != NULL && !offer_to_peers(node, &inner))
             node->dropped_stray++;
         return true;

@@ -18,8 +18,10 @@
 
 #define RETRY_FIRST KH_SECONDS(5)
 #define RETRY_MAX KH_SECONDS(60)
-#define MEETING KH_SECONDS(1)  /* to hear how the server sees us after a connection was lost */
-#define FAMILY_UNSUPPORTED 440 /* RFC 8656 19: the relay has no IPv4 */
+#define MEETING KH_SECONDS(1)     /* to hear how the server sees us after a connection was lost */
+#define ANSWER_MAX KH_SECONDS(2)  /* if there is another relay to ask */
+#define SILENCE_MAX KH_SECONDS(5) /* of one that was asked whether it still knows us, likewise */
+#define FAMILY_UNSUPPORTED 440    /* RFC 8656 19: the relay has no IPv4 */
 
 enum kh_status kh_node_relayed_init(struct kh_node *node)
 {
@@ -27,6 +29,7 @@ enum kh_status kh_node_relayed_init(struct kh_node *node)
     enum kh_status status;
 
     node->relayed.ask_at = KH_NEVER;
+    node->relayed.give_up_at = KH_NEVER;
     kh_node_need_init(&node->relayed);
     if (node->paths == KH_NODE_PATHS_DIRECT)
         return KH_OK;
@@ -37,12 +40,69 @@ enum kh_status kh_node_relayed_init(struct kh_node *node)
     return status;
 }
 
+/* ---- which relay ---- */
+
+static bool has_family(const struct kh_node *node, uint8_t family)
+{
+    for (size_t i = 0; i < node->addr_count; i++)
+        if (node->addrs[i].family == family)
+            return true;
+    return false;
+}
+
+/* Can and may we go there?  Nobody is sent to nearer places than where the server itself is: it
+ * could make us knock at doors inside our own network. */
+static bool is_open_to_us(const struct kh_node *node, const struct kh_addr *server)
+{
+    enum kh_addr_reach reach = kh_addr_reach(server);
+
+    return !kh_addr_is_none(server) && has_family(node, server->family) &&
+           (reach == KH_REACH_GLOBAL || reach == kh_addr_reach(&node->relayed.server));
+}
+
+/* Where is it?  A relay elsewhere is asked by UDP only, so it is none for who has no UDP. */
+static bool locate(const struct kh_node *node, const struct kh_rendezvous_relay *relay,
+                   struct kh_addr *out)
+{
+    *out = node->relayed.server;
+    if (kh_addr_is_none(&relay->servers[0]))
+        return true;
+    for (size_t i = 0; i < 2 && node->relayed.server.transport == KH_UDP; i++) {
+        *out = relay->servers[i];
+        if (is_open_to_us(node, out))
+            return true;
+    }
+    return false;
+}
+
+/* Gives the first relay from the n-th on that is one for us, and where; moves *n to it. */
+static bool find(const struct kh_node *node, size_t *n, struct kh_rendezvous_relay *out,
+                 struct kh_addr *at)
+{
+    for (; kh_rendezvous_client_relay(node->rendezvous, *n, out); ++*n)
+        if (locate(node, out, at))
+            return true;
+    return false;
+}
+
+static bool has_another(const struct kh_node *node)
+{
+    size_t n = node->relayed.choice + 1;
+    struct kh_rendezvous_relay relay;
+    struct kh_addr at;
+    bool found = find(node, &n, &relay, &at);
+
+    kh_wipe(&relay, sizeof relay);
+    return found;
+}
+
 /* ---- what it says ---- */
 
 static void lose(struct kh_node_relayed *relayed)
 {
     relayed->addr4 = relayed->addr6 = (struct kh_addr){0};
     relayed->release_at = KH_NEVER;
+    relayed->give_up_at = KH_NEVER;
     relayed->changed = true;
 }
 
@@ -55,6 +115,23 @@ static void retry_later(struct kh_node *node)
     relayed->ask_at = kh_time_add(node->now, relayed->backoff);
 }
 
+/* The relay asked is none for us: on to the next, and after the last one it takes some time. */
+static void fail(struct kh_node *node)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    relayed->families = KH_TURN_BOTH;
+    relayed->give_up_at = KH_NEVER;
+    if (has_another(node)) {
+        relayed->choice++;
+        relayed->ask_at = node->now;
+        return;
+    }
+    relayed->choice = 0;
+    relayed->warning_due = true;
+    retry_later(node);
+}
+
 static void handle_event(struct kh_node *node, const struct kh_turn_event *event)
 {
     struct kh_node_relayed *relayed = &node->relayed;
@@ -64,23 +141,26 @@ static void handle_event(struct kh_node *node, const struct kh_turn_event *event
         relayed->addr4 = event->allocated.relayed4;
         relayed->addr6 = event->allocated.relayed6;
         relayed->release_at = KH_NEVER;
+        relayed->give_up_at = KH_NEVER;
         relayed->changed = true;
         relayed->backoff = 0;
         break;
     case KH_TURN_EVENT_LOST:
         lose(relayed);
+        relayed->choice = 0;
         relayed->ask_at = node->now;
         break;
     case KH_TURN_EVENT_FAILED:
-        if (event->code == FAMILY_UNSUPPORTED)
+        if (event->code == FAMILY_UNSUPPORTED && relayed->families != KH_TURN_IPV6) {
             relayed->families = KH_TURN_IPV6;
-        else
-            relayed->warning_due = true;
-        retry_later(node);
+            relayed->ask_at = node->now;
+            break;
+        }
+        fail(node);
         break;
     case KH_TURN_EVENT_MISMATCH:
     case KH_TURN_EVENT_ALTERNATE:
-        retry_later(node);
+        fail(node);
         break;
     case KH_TURN_EVENT_RELEASED:
         lose(relayed);
@@ -134,10 +214,12 @@ void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client
 
     if (relayed->turn == NULL)
         return;
-    if (!is_same)
+    if (!is_same) {
         abandon(node, true);
-    else if (kh_turn_client_state(relayed->turn) == KH_TURN_ALLOCATING)
+        relayed->choice = 0;
+    } else if (kh_turn_client_state(relayed->turn) == KH_TURN_ALLOCATING) {
         abandon(node, false); /* what is asked of the server before may be lost with it */
+    }
     relayed->server = event->server;
     relayed->local = event->local;
     relayed->ask_at = node->now;
@@ -149,7 +231,7 @@ void kh_node_relayed_disconnected(struct kh_node *node, const struct kh_addr *se
 {
     struct kh_node_relayed *relayed = &node->relayed;
 
-    if (relayed->turn == NULL || !kh_addr_equal(&relayed->server, server))
+    if (relayed->turn == NULL || !kh_addr_equal(&relayed->at, server))
         return;
     abandon(node, false); /* the server does the same */
     relayed->local = (struct kh_addr){0};
@@ -161,32 +243,60 @@ static struct kh_span span_of(const char *text)
     return (struct kh_span){text, strlen(text)};
 }
 
+/* The relay at the server's own address is of our kind, and what it would answer is known: so the
+ * first request needs no second one, and no weaker proof will do. */
+static void expect_our_own(const struct kh_rendezvous_relay *relay, struct kh_turn_request *request)
+{
+    request->realm = span_of(relay->realm);
+    request->nonce = (struct kh_span){relay->nonce, relay->nonce_len};
+    request->algorithms[0] = KH_STUN_ALGORITHM_SHA256;
+    request->algorithms[1] = KH_STUN_ALGORITHM_MD5;
+    request->algorithm_count = 2;
+    request->require_sha256 = true;
+}
+
 static void ask(struct kh_node *node)
 {
     struct kh_node_relayed *relayed = &node->relayed;
-    struct kh_rendezvous_relay at;
-    struct kh_turn_request request = {
-        .server = relayed->server,
-        .local = relayed->local,
-        .families = relayed->families,
-        /* What our own relay offers: known beforehand, as realm and nonce are. */
-        .algorithms = {KH_STUN_ALGORITHM_SHA256, KH_STUN_ALGORITHM_MD5},
-        .algorithm_count = 2,
-        .require_sha256 = true};
+    struct kh_rendezvous_relay relay;
+    struct kh_turn_request request = {.families = relayed->families};
 
     relayed->ask_at = KH_NEVER;
-    if (!kh_rendezvous_client_relay(node->rendezvous, &at)) {
+    if (!find(node, &relayed->choice, &relay, &relayed->at)) {
         relayed->warning_due = true;
         return; /* it is asked for again after the next join */
     }
-    request.username = span_of(at.credentials.username);
-    request.password = span_of(at.credentials.password);
-    request.realm = span_of(at.realm);
-    request.nonce = (struct kh_span){at.nonce, at.nonce_len};
+    request.server = relayed->at;
+    if (relayed->at.family == relayed->local.family)
+        request.local = relayed->local;
+    request.username = span_of(relay.username);
+    request.password = span_of(relay.password);
+    if (kh_addr_is_none(&relay.servers[0]))
+        expect_our_own(&relay, &request);
+    relayed->give_up_at = has_another(node) ? kh_time_add(node->now, ANSWER_MAX) : KH_NEVER;
     if (kh_turn_client_allocate(relayed->turn, node->now, &request) != KH_OK)
-        retry_later(node);
+        fail(node);
     take_outputs(node);
-    kh_wipe(&at, sizeof at);
+    kh_wipe(&relay, sizeof relay);
+}
+
+/* Asks whether it still knows us.  One that is silent is given up when there is another to ask. */
+static void probe(struct kh_node *node)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+
+    kh_turn_client_probe(relayed->turn, node->now);
+    take_outputs(node);
+    if (relayed->give_up_at == KH_NEVER && has_another(node) &&
+        kh_turn_client_state(relayed->turn) == KH_TURN_ALLOCATED)
+        relayed->give_up_at = kh_time_add(node->now, SILENCE_MAX);
+}
+
+/* It does not answer, and there is another one. */
+static void give_up(struct kh_node *node)
+{
+    abandon(node, false);
+    fail(node);
 }
 
 static bool is_idle(const struct kh_node_relayed *relayed)
@@ -214,6 +324,10 @@ static bool step_need(struct kh_node *node)
     }
     if (kh_node_need_restore(node))
         return true;
+    if (node->now >= relayed->give_up_at) {
+        give_up(node);
+        return true;
+    }
     if (node->now < relayed->ask_at || !is_idle(relayed))
         return false;
     ask(node);
@@ -239,8 +353,7 @@ bool kh_node_relayed_step(struct kh_node *node)
         take_outputs(node);
     } else if (relayed->probe_due) {
         relayed->probe_due = false;
-        kh_turn_client_probe(relayed->turn, node->now);
-        take_outputs(node);
+        probe(node);
     } else if (relayed->release_due) {
         relayed->release_due = false;
         kh_turn_client_release(relayed->turn, node->now);
@@ -280,9 +393,11 @@ bool kh_node_relayed_handle_datagram(struct kh_node *node, const struct kh_datag
     struct kh_node_relayed *relayed = &node->relayed;
 
     *out = (struct kh_datagram){0};
-    if (relayed->turn == NULL ||
+    if (relayed->turn == NULL || !kh_addr_equal(&relayed->at, &datagram->from) ||
         !kh_turn_client_handle_datagram(relayed->turn, node->now, datagram))
         return false;
+    if (kh_turn_client_state(relayed->turn) == KH_TURN_ALLOCATED)
+        relayed->give_up_at = KH_NEVER;
     (void)kh_turn_client_next_received(relayed->turn, out);
     take_outputs(node);
     return true;
@@ -290,8 +405,7 @@ bool kh_node_relayed_handle_datagram(struct kh_node *node, const struct kh_datag
 
 enum kh_transport kh_node_transport_of(const struct kh_node *node, const struct kh_ice_path *path)
 {
-    return path->local_kind == KH_ICE_RELAYED ? node->relayed.server.transport
-                                              : path->remote.transport;
+    return path->local_kind == KH_ICE_RELAYED ? node->relayed.at.transport : path->remote.transport;
 }
 
 kh_time kh_node_relayed_timeout(const struct kh_node *node)
@@ -308,5 +422,7 @@ kh_time kh_node_relayed_timeout(const struct kh_node *node)
         return timeout;
     if (is_idle(relayed) && kh_node_need_lasts(node))
         timeout = kh_time_min(timeout, relayed->ask_at);
+    if (kh_node_need_lasts(node))
+        timeout = kh_time_min(timeout, relayed->give_up_at);
     return kh_time_min(timeout, kh_node_need_timeout(node));
 }

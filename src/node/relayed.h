@@ -11,12 +11,15 @@
 /* See relayed.c. */
 struct kh_node_relayed {
     struct kh_turn_client *turn; /* NULL: never through a relay */
-    struct kh_addr server;
-    struct kh_addr local;
+    struct kh_addr server;       /* the rendezvous', as we speak with it now … */
+    struct kh_addr local;        /* … from here */
+    size_t choice;               /* which of the relays it tells of we ask */
+    struct kh_addr at;           /* where that one is */
+    kh_time give_up_at;          /* waiting for its answer, and ask the next; KH_NEVER: no need */
     enum kh_turn_families families;
     struct kh_addr addr4; /* what we hold there now; none: nothing */
     struct kh_addr addr6;
-    bool changed; /* and our candidates do not know yet */
+    bool changed;     /* and our candidates do not know yet */
     bool warning_due; /* that there is none, if nothing else is allowed: said once */
     bool has_warned;
     bool timeout_due;

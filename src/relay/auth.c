@@ -18,8 +18,6 @@
 #define NONCE_BODY_LEN (NONCE_TIME_LEN + NONCE_MAC_LEN)
 #define NONCE_TIME_MASK 0xffffffu
 
-#define PASSWORD_LEN 28 /* base64 of a SHA-1 */
-
 static uint64_t seconds(kh_time time)
 {
     return time / KH_SECONDS(1);
@@ -80,19 +78,30 @@ uint64_t kh_relay_prefix_of(const struct kh_relay *relay, const struct kh_addr *
 /* ---- the shared secret ---- */
 
 /* RFC 4648 4, which base/ has no other use for. */
-static void base64_of_sha1(const uint8_t in[static KH_SHA1_LEN], char out[static PASSWORD_LEN])
+static void base64_of_sha1(const uint8_t in[static KH_SHA1_LEN],
+                           char out[static KH_RELAY_PASSWORD_LEN])
 {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-    for (size_t i = 0; i < PASSWORD_LEN / 4; i++) {
+    for (size_t i = 0; i < KH_RELAY_PASSWORD_LEN / 4; i++) {
         uint32_t third = 3 * i + 2 < KH_SHA1_LEN ? in[3 * i + 2] : 0;
         uint32_t bits = (uint32_t)in[3 * i] << 16 | (uint32_t)in[3 * i + 1] << 8 | third;
 
         for (size_t j = 0; j < 4; j++)
             out[4 * i + j] = letters[bits >> (18 - 6 * j) & 63];
     }
-    out[PASSWORD_LEN - 1] = '='; /* 20 bytes leave one place empty */
+    out[KH_RELAY_PASSWORD_LEN - 1] = '='; /* 20 bytes leave one place empty */
+}
+
+void kh_relay_write_password(struct kh_span secret, struct kh_span username,
+                             char out[static KH_RELAY_PASSWORD_LEN])
+{
+    uint8_t mac[KH_SHA1_LEN];
+
+    kh_hmac_sha1(secret, &username, 1, mac);
+    base64_of_sha1(mac, out);
+    kh_wipe(mac, sizeof mac);
 }
 
 /* Reads "EXPIRY" or "EXPIRY:name"; false for another form.  *name is the name with its colon, or
@@ -121,12 +130,11 @@ static bool is_expired(const struct kh_relay *relay, uint64_t expiry)
  * allocation made while they were not: a call does not end because its ticket was only valid at the
  * door. */
 static bool find_password(const struct kh_relay *relay, struct kh_relay_caller *caller,
-                          struct kh_span username, char password[static PASSWORD_LEN])
+                          struct kh_span username, char password[static KH_RELAY_PASSWORD_LEN])
 {
     const struct kh_relay_allocation *allocation = caller->allocation;
     struct kh_span name;
     uint64_t expiry;
-    uint8_t mac[KH_SHA1_LEN];
 
     if (relay->config.secret.len == 0 || !read_username(username, &expiry, &name))
         return false;
@@ -134,8 +142,7 @@ static bool find_password(const struct kh_relay *relay, struct kh_relay_caller *
         (allocation == NULL || allocation->username != caller->username))
         return false;
     caller->user = kh_siphash(relay->table.hash_key, name.data, name.len);
-    kh_hmac_sha1(relay->config.secret, &username, 1, mac);
-    base64_of_sha1(mac, password);
+    kh_relay_write_password(relay->config.secret, username, password);
     return true;
 }
 
@@ -210,7 +217,7 @@ static bool find_key(const struct kh_relay *relay, struct kh_relay_caller *calle
 {
     const struct kh_relay_allocation *allocation = caller->allocation;
     size_t len = credentials->algorithm == KH_STUN_ALGORITHM_SHA256 ? KH_SHA256_LEN : KH_MD5_LEN;
-    char text[PASSWORD_LEN];
+    char text[KH_RELAY_PASSWORD_LEN];
 
     if (allocation != NULL && allocation->username == caller->username &&
         allocation->key.len == len) {

@@ -23,6 +23,7 @@
 #define KH_RELAY_PORT_MAX 65535
 #define KH_RELAY_OWN_MAX 256 /* addresses of this host that nobody may be relayed to */
 #define KH_RELAY_SECRET_MAX 256
+#define KH_RELAY_PASSWORD_LEN 28 /* base64 of a SHA-1 */
 #define KH_RELAY_REALM_MAX 127 /* RFC 8489 14.9: fewer than 128 characters */
 #define KH_RELAY_DATA_MAX 2048 /* of one relayed datagram with its framing; larger are dropped */
 #define KH_RELAY_NONCE_LEN 25  /* RFC 8489 9.2: "obMatJos2", 4 of feature bits; 12 of our own */
@@ -137,6 +138,10 @@ bool kh_relay_next_event(struct kh_relay *relay, struct kh_relay_event *out);
 kh_time kh_relay_timeout(const struct kh_relay *relay);
 
 /* ---- looking in ---- */
+
+/* Writes the password of a username by the convention of the shared secret, here or elsewhere. */
+void kh_relay_write_password(struct kh_span secret, struct kh_span username,
+                             char out[static KH_RELAY_PASSWORD_LEN]);
 
 /* Writes a nonce that lets this client skip the 401. */
 void kh_relay_make_nonce(const struct kh_relay *relay, kh_time now, const struct kh_addr *client,

@@ -369,17 +369,42 @@ kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client)
     return timeout;
 }
 
-bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client,
+static void give_turn(const struct kh_rendezvous_turn *turn, struct kh_rendezvous_relay *out)
+{
+    memcpy(out->servers, turn->servers, sizeof out->servers);
+    memcpy(out->username, turn->username, sizeof out->username);
+    memcpy(out->password, turn->password, sizeof out->password);
+}
+
+static void give_own(const struct kh_rendezvous_client *client, struct kh_rendezvous_relay *out)
+{
+    const struct kh_rendezvous_session *session = &client->session;
+    struct kh_rendezvous_credentials credentials;
+
+    kh_rendezvous_write_credentials(&client->config.member, &session->keys, &credentials);
+    memcpy(out->username, credentials.username, sizeof credentials.username);
+    memcpy(out->password, credentials.password, sizeof credentials.password);
+    kh_wipe(&credentials, sizeof credentials);
+    memcpy(out->realm, session->realm, sizeof out->realm);
+    memcpy(out->nonce, session->relay_nonce, session->relay_nonce_len);
+    out->nonce_len = session->relay_nonce_len;
+}
+
+bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client, size_t n,
                                 struct kh_rendezvous_relay *out)
 {
     const struct kh_rendezvous_session *session = &client->session;
+    bool has_turn = !kh_addr_is_none(&session->turn.servers[0]);
 
-    if (client->state != KH_RENDEZVOUS_JOINED || session->realm[0] == '\0')
+    *out = (struct kh_rendezvous_relay){0};
+    if (client->state != KH_RENDEZVOUS_JOINED)
         return false;
-    *out = (struct kh_rendezvous_relay){.nonce_len = session->relay_nonce_len};
-    kh_rendezvous_write_credentials(&client->config.member, &session->keys, &out->credentials);
-    memcpy(out->realm, session->realm, sizeof out->realm);
-    memcpy(out->nonce, session->relay_nonce, session->relay_nonce_len);
+    if (has_turn && n == 0)
+        give_turn(&session->turn, out);
+    else if (n == (has_turn ? 1 : 0) && session->realm[0] != '\0')
+        give_own(client, out);
+    else
+        return false;
     return true;
 }
 

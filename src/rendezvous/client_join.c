@@ -301,6 +301,7 @@ static bool read_session(const struct kh_rendezvous_client *client,
     memcpy(out->nonce, nonce.data, nonce.len);
     out->nonce_len = nonce.len;
     read_relay(input->message, out);
+    kh_rendezvous_session_take_turn(out, input);
     read_other(input, &out->other);
     third = KH_SECONDS(lifetime) / 3;
     out->refresh = client->config.refresh < third ? client->config.refresh : third;

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "rendezvous/client_state.h"
+#include "rendezvous/offer.h"
 
 #include <assert.h>
 #include <string.h>
@@ -175,6 +176,8 @@ void kh_rendezvous_session_update(struct kh_rendezvous_client *client, kh_time n
     assert(client->session.active);
     kh_rendezvous_ask_start(client, now, &client->update);
     client->update_revision = client->card_revision;
+    client->session.turn_due =
+        !kh_addr_is_none(&client->session.turn.servers[0]) && now >= client->session.turn_renew_at;
 }
 
 void kh_rendezvous_session_leave(struct kh_rendezvous_client *client, kh_time now)
@@ -307,6 +310,21 @@ static void hasten_signals(struct kh_rendezvous_client *client, kh_time now)
     }
 }
 
+void kh_rendezvous_session_take_turn(struct kh_rendezvous_session *session,
+                                     const struct kh_rendezvous_input *input)
+{
+    const struct kh_rendezvous_offer_seal seal = {&session->keys, input->message->id};
+    struct kh_rendezvous_turn turn;
+    struct kh_span sealed;
+
+    if (!kh_rendezvous_find_span(input->message, KH_STUN_RELAY, KH_RENDEZVOUS_OFFER_MAX, &sealed) ||
+        !kh_rendezvous_offer_open(sealed, &seal, &turn))
+        return;
+    session->turn = turn;
+    session->turn_renew_at = kh_time_add(input->now, KH_SECONDS(turn.lifetime) / 2);
+    kh_wipe(&turn, sizeof turn);
+}
+
 static void update_done(struct kh_rendezvous_client *client,
                         const struct kh_rendezvous_input *input)
 {
@@ -320,6 +338,7 @@ static void update_done(struct kh_rendezvous_client *client,
     take_server(client, input);
     if (moved)
         hasten_signals(client, input->now);
+    kh_rendezvous_session_take_turn(session, input);
     client->card_confirmed = client->update_revision;
     schedule_refresh(client, input->now);
     if (!kh_stun_find_addr(input->message, KH_STUN_XOR_MAPPED_ADDRESS, &mapped)) {
@@ -606,6 +625,8 @@ static void write_update(struct kh_rendezvous_client *client, struct kh_datagram
     kh_stun_add_u64(&writer, KH_STUN_ROOM_VERSION, session->version);
     if (client->card_confirmed != client->card_revision)
         kh_stun_add(&writer, KH_STUN_SEALED, client->card, client->card_len);
+    if (session->turn_due)
+        kh_stun_add(&writer, KH_STUN_RELAY, NULL, 0);
     end(client, &writer, out);
     out->to = *address_for_update(client);
     client->stats.updates_sent++;

@@ -78,6 +78,9 @@ struct kh_rendezvous_session {
     char realm[KH_RENDEZVOUS_REALM_MAX + 1]; /* of the server's relay; empty: none */
     uint8_t relay_nonce[KH_RENDEZVOUS_NONCE_MAX];
     size_t relay_nonce_len;
+    struct kh_rendezvous_turn turn; /* another relay; no server: none … */
+    kh_time turn_renew_at;          /* … whose credentials are asked for again then, */
+    bool turn_due;                  /* which the update under way does */
     struct kh_addr local;
     uint64_t send_sequence;
     struct kh_rendezvous_window window;
@@ -205,6 +208,10 @@ bool kh_rendezvous_ask_matches(const struct kh_rendezvous_ask *ask,
                                const struct kh_stun_message *message);
 /* The server answered: we are not alone. */
 void kh_rendezvous_client_heard(struct kh_rendezvous_client *client);
+
+/* Takes another relay, if the answer tells of one, in the place of the one known. */
+void kh_rendezvous_session_take_turn(struct kh_rendezvous_session *session,
+                                     const struct kh_rendezvous_input *input);
 
 /* ---- client_join.c ---- */
 

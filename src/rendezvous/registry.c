@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "rendezvous/offer.h"
 
 #define MEMBERS_DEFAULT 200000
 #define LIFETIME_DEFAULT KH_SECONDS(60)
@@ -149,6 +150,31 @@ static void add_alternate(const struct kh_rendezvous_registry *registry, const s
     }
 }
 
+/* The relay at our address, which is there for the whole stay, and the other one, whose credentials
+ * are renewed by whoever asks. */
+static void add_relays(struct kh_rendezvous_registry *registry,
+                       const struct kh_rendezvous_request *request, struct kh_stun_writer *writer,
+                       const struct kh_rendezvous_member *member)
+{
+    const struct kh_rendezvous_offer_seal seal = {&member->keys, request->message->id};
+    const char *realm = registry->config.realm;
+    uint8_t nonce[KH_AEAD_NONCE_LEN];
+    uint8_t sealed[KH_RENDEZVOUS_OFFER_MAX];
+    size_t len;
+
+    if (realm != NULL && request->message->method == KH_STUN_JOIN) {
+        kh_stun_add(writer, KH_STUN_REALM, realm, strlen(realm));
+        if (registry->relay_nonce_len > 0)
+            kh_stun_add(writer, KH_STUN_RELAY_NONCE, registry->relay_nonce,
+                        registry->relay_nonce_len);
+    }
+    if (kh_addr_is_none(&registry->turn.servers[0]))
+        return;
+    kh_rng_bytes(&registry->rng, nonce, sizeof nonce);
+    len = kh_rendezvous_offer_seal(&registry->turn, &seal, nonce, sealed);
+    kh_stun_add(writer, KH_STUN_RELAY, sealed, len);
+}
+
 void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
                                   const struct kh_rendezvous_request *request,
                                   struct kh_stun_writer *writer,
@@ -161,19 +187,24 @@ void kh_rendezvous_answer_session(struct kh_rendezvous_registry *registry,
     kh_rendezvous_answer_nonce(registry, request, writer);
     if (request->message->method == KH_STUN_JOIN)
         add_alternate(registry, &request->datagram->to, writer);
-    if (registry->config.realm == NULL || request->message->method != KH_STUN_JOIN)
-        return;
-    kh_stun_add(writer, KH_STUN_REALM, registry->config.realm, strlen(registry->config.realm));
-    if (registry->relay_nonce_len > 0)
-        kh_stun_add(writer, KH_STUN_RELAY_NONCE, registry->relay_nonce, registry->relay_nonce_len);
+    add_relays(registry, request, writer, member);
 }
 
-void kh_rendezvous_registry_set_relay_nonce(struct kh_rendezvous_registry *registry,
-                                            struct kh_span nonce)
+void kh_rendezvous_registry_offer(struct kh_rendezvous_registry *registry,
+                                  const struct kh_rendezvous_offer *offer)
 {
-    assert(nonce.len <= sizeof registry->relay_nonce);
-    memcpy(registry->relay_nonce, nonce.data, nonce.len);
-    registry->relay_nonce_len = nonce.len;
+    assert(offer->nonce.len <= sizeof registry->relay_nonce);
+    if (offer->nonce.len > 0)
+        memcpy(registry->relay_nonce, offer->nonce.data, offer->nonce.len);
+    registry->relay_nonce_len = offer->nonce.len;
+    if (offer->turn != NULL)
+        registry->turn = *offer->turn;
+}
+
+static void forget_offer(struct kh_rendezvous_registry *registry)
+{
+    registry->relay_nonce_len = 0;
+    kh_wipe(&registry->turn, sizeof registry->turn);
 }
 
 bool kh_rendezvous_registry_relay(const struct kh_rendezvous_registry *registry,
@@ -456,7 +487,7 @@ bool kh_rendezvous_registry_handle_message(struct kh_rendezvous_registry *regist
         kh_rendezvous_registry_join(registry, &request);
     else
         handle_request(registry, &request);
-    registry->relay_nonce_len = 0;
+    forget_offer(registry);
     return true;
 }
 

@@ -29,8 +29,10 @@ struct kh_rendezvous_registry {
     struct kh_rendezvous_nonces nonces;
     struct kh_rendezvous_departed departed;
     struct kh_rendezvous_table table;
-    uint8_t relay_nonce[KH_RENDEZVOUS_NONCE_MAX]; /* for the message being handled … */
-    size_t relay_nonce_len;                       /* … or about to be */
+    /* for the message being handled, or about to be */
+    uint8_t relay_nonce[KH_RENDEZVOUS_NONCE_MAX];
+    size_t relay_nonce_len;
+    struct kh_rendezvous_turn turn; /* no server: none */
     kh_time now; /* of the last input, for timers of what next_transmit makes */
 
     /* outputs, in the order they leave: the answer, pushes to the table's dirty members, the

@@ -35,12 +35,24 @@ struct kh_rendezvous_credentials {
     char password[33];
 };
 
-/* What a member may use of a relay, and who it is there. */
+#define KH_RENDEZVOUS_RELAY_TEXT_MAX 127 /* of a username or password at another relay */
+
+/* Another relay that a server sends its members to, and who a member is there. */
+struct kh_rendezvous_turn {
+    struct kh_addr servers[2]; /* one of each family, or one; both none: there is no such relay */
+    char username[KH_RENDEZVOUS_RELAY_TEXT_MAX + 1];
+    char password[KH_RENDEZVOUS_RELAY_TEXT_MAX + 1];
+    uint32_t lifetime; /* seconds that these are good for a new allocation */
+};
+
+/* What a member may use of a relay. */
 struct kh_rendezvous_relay {
-    struct kh_rendezvous_credentials credentials;
-    char realm[KH_RENDEZVOUS_REALM_MAX + 1];
-    uint8_t nonce[KH_RENDEZVOUS_NONCE_MAX]; /* good for a first request, for a while */
-    size_t nonce_len;                       /* 0: the relay will tell */
+    struct kh_addr servers[2]; /* as above; both none: where we joined, along the same way */
+    char username[KH_RENDEZVOUS_RELAY_TEXT_MAX + 1];
+    char password[KH_RENDEZVOUS_RELAY_TEXT_MAX + 1];
+    char realm[KH_RENDEZVOUS_REALM_MAX + 1]; /* empty: the relay will tell */
+    uint8_t nonce[KH_RENDEZVOUS_NONCE_MAX];  /* good for a first request, for a while */
+    size_t nonce_len;                        /* 0: the relay will tell */
 };
 
 /* ERROR-CODE values of the rendezvous methods. */
@@ -178,8 +190,9 @@ bool kh_rendezvous_client_next_event(struct kh_rendezvous_client *client,
                                      struct kh_rendezvous_client_event *out);
 kh_time kh_rendezvous_client_timeout(const struct kh_rendezvous_client *client);
 
-/* Gives the relay at the server's address; false if we are not joined or it has none. */
-KH_MUST_USE bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client,
+/* Gives the n-th relay we may use, the preferred one first; false past the last one, and if we are
+ * not joined. */
+KH_MUST_USE bool kh_rendezvous_client_relay(const struct kh_rendezvous_client *client, size_t n,
                                             struct kh_rendezvous_relay *out);
 
 enum kh_rendezvous_client_state
@@ -236,10 +249,16 @@ bool kh_rendezvous_registry_handle_message(struct kh_rendezvous_registry *regist
 void kh_rendezvous_registry_handle_timeout(struct kh_rendezvous_registry *registry, kh_time now);
 bool kh_rendezvous_registry_next_transmit(struct kh_rendezvous_registry *registry,
                                           struct kh_datagram *out);
-/* With this nonce the sender of the next message, if that is an admitted join, can begin to talk to
- * the relay of config.realm.  Copied; at most KH_RENDEZVOUS_NONCE_MAX bytes. */
-void kh_rendezvous_registry_set_relay_nonce(struct kh_rendezvous_registry *registry,
-                                            struct kh_span nonce);
+/* What the next message is answered about relays, if it is an admitted join, or asks for that. */
+struct kh_rendezvous_offer {
+    struct kh_span nonce;                  /* for the relay of config.realm; empty: it will tell */
+    const struct kh_rendezvous_turn *turn; /* NULL: no other relay */
+};
+void kh_rendezvous_registry_offer(struct kh_rendezvous_registry *registry,
+                                  const struct kh_rendezvous_offer *offer);
+/* Does the next message want an offer?  If so, *out is who asks. */
+KH_MUST_USE bool kh_rendezvous_wants_offer(const struct kh_stun_message *message,
+                                           struct kh_rendezvous_member_id *out);
 /* Gives the credentials of the member with this relay username; false if it is not present. */
 KH_MUST_USE bool kh_rendezvous_registry_relay(const struct kh_rendezvous_registry *registry,
                                               struct kh_span username,

@@ -102,6 +102,7 @@ static const struct row rows[] = {
     {KH_STUN_BASE_VERSION, OWN, ALL, 8, 8},
     {KH_STUN_HIDDEN, OWN, Q, 0, 0},
     {KH_STUN_RELAY_NONCE, OWN, S, 0, LEN_MAX},
+    {KH_STUN_RELAY, OWN, Q | S, 0, LEN_MAX},
 };
 
 static const struct row *find_row(uint16_t type)

@@ -72,6 +72,7 @@ static void every_type_of_the_header_has_its_row(void **state)
         KH_STUN_BASE_VERSION,
         KH_STUN_HIDDEN,
         KH_STUN_RELAY_NONCE,
+        KH_STUN_RELAY,
     };
     static const uint16_t others[] = {
         KH_STUN_CHANGE_REQUEST,

@@ -97,6 +97,7 @@ enum kh_stun_attribute_type {
     KH_STUN_BASE_VERSION = 0x7F0A, /* u64: a push tells what changed after this version */
     KH_STUN_HIDDEN = 0x7F0B,       /* empty, in a join: tell the others no address */
     KH_STUN_RELAY_NONCE = 0x7F0C,  /* in its answer: a first NONCE for the relay at this address */
+    KH_STUN_RELAY = 0x7F0D,        /* another relay and credentials there, sealed; empty: please */
 };
 
 struct kh_stun_message {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "rendezvous/client_state.h"
+#include "rendezvous/offer.h"
 #include "rendezvous/registry_state.h"
 
 #define CLIENTS 2
@@ -74,6 +75,13 @@ static void deliver(struct world *world, const struct packet *packet)
 {
     struct kh_datagram datagram = {
         .from = packet->from, .to = packet->to, .data = packet->data, .len = packet->len};
+    static const struct kh_rendezvous_turn turn = {
+        .servers = {{.family = KH_FAMILY_IPV4, .port = 3478, .ip = {192, 0, 2, 5}}},
+        .username = "2000000000:alice",
+        .password = "secret",
+        .lifetime = 1};
+    const struct kh_rendezvous_offer offer = {.nonce = {"nonce", 5}, .turn = &turn};
+    struct kh_rendezvous_member_id member;
     struct kh_stun_message message;
 
     for (size_t n = 0; n < CLIENTS; n++) {
@@ -85,6 +93,8 @@ static void deliver(struct world *world, const struct packet *packet)
     if (!kh_addr_equal(&packet->to, &world->server) ||
         kh_stun_parse(packet->data, packet->len, &message) != KH_OK)
         return;
+    if (kh_rendezvous_wants_offer(&message, &member))
+        kh_rendezvous_registry_offer(world->registry, &offer);
     kh_rendezvous_registry_handle_message(world->registry, world->now, &datagram, &message);
     drain_registry(world);
 }
@@ -184,6 +194,7 @@ static void add_attributes(struct world *world, struct kh_stun_writer *writer)
         KH_STUN_BASE_VERSION,
         KH_STUN_HIDDEN,
         KH_STUN_RELAY_NONCE,
+        KH_STUN_RELAY,
         KH_STUN_CHANGE,
         KH_STUN_SEALED,
         KH_STUN_TARGET,
@@ -298,7 +309,9 @@ static bool build(struct world *world)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct world world;
+    struct kh_rendezvous_turn turn;
 
+    (void)!kh_rendezvous_turn_parse((struct kh_span){data, len}, &turn);
     world = (struct world){.input = kh_reader_of(data, len)};
     if (build(&world)) {
         for (size_t i = 0; world.input.left > 0 && !world.input.failed && i < 300; i++)

@@ -2,10 +2,14 @@
 """lab/smoke.py - the cases every commit must pass, with the real programs.  Under a minute."""
 
 import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
 import time
 
 from chat import Failure, Party, meet, need_programs, talk
-from network import Lab
+from network import SECOND_IP, SERVER_IP, Lab
 
 DELAY = 20  # ms, one way, of each site's line
 DIRECT_WITHIN = 1.0  # s after the later start; the goal is 0.35 on a quiet machine
@@ -117,6 +121,64 @@ def symmetric_pair_through_the_relay():
         return f'{describe(result)}, relayed {took * 1000:.0f} ms'
 
 
+@contextlib.contextmanager
+def coturn(lab, directory):
+    """A coturn beside our server, with a secret in common; None where it is not installed."""
+    program = shutil.which('turnserver')
+    if program is None:
+        yield None
+        return
+    secret = os.path.join(directory, 'secret')
+    with open(secret, 'w', encoding='ascii') as file:
+        file.write('between two servers\n')
+    process = lab.start([program, '-n', '--use-auth-secret',
+                         '--static-auth-secret=between two servers', '--realm=elsewhere',
+                         '--no-tls', '--no-dtls', '-L', SECOND_IP, '-E', SECOND_IP, '-p', '3478',
+                         '--no-cli', '--log-file=stdout', f'--pidfile={directory}/pid',
+                         f'--userdb={directory}/db'], lab.internet.netns,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory)
+    question = bytes.fromhex('000100002112a442') + b'are you here'
+    with lab.socket_in(lab.internet.netns, SERVER_IP) as probe:
+        probe.settimeout(0.2)
+        for _ in range(50):
+            try:
+                probe.sendto(question, (SECOND_IP, 3478))
+                if probe.recv(2048):
+                    break
+            except OSError:
+                time.sleep(0.05)
+        else:
+            raise Failure('coturn does not answer')
+    yield ('--turn-server', f'turn:{SECOND_IP}', '--turn-server-secret-file', secret)
+    process.terminate()
+    process.wait()
+
+
+def symmetric_pair_through_a_coturn():
+    with Lab() as lab, tempfile.TemporaryDirectory() as directory, \
+            coturn(lab, directory) as options:
+        need_programs(lab)
+        if options is None:
+            return 'not tried: there is no turnserver here'
+        with Party(lab, *options) as party:
+            a = lab.add_box('a', 'symmetric-random', delay=DELAY).add_host('alice')
+            b = lab.add_box('b', 'symmetric-random', delay=DELAY).add_host('bob')
+            alice, bob, result = meet(party, a, b)
+            paths = [chat.event('path', kind='relayed') for chat in (alice, bob)]
+            took = max(path['_at'] for path in paths) - bob.started
+            for path in paths:
+                relayed = path['local' if path['local_candidate'] == 'relay' else 'remote']
+                if relayed.rsplit(':', 1)[0] != SECOND_IP:
+                    raise Failure(f'relayed at {relayed}')
+            if took > RELAYED_WITHIN:
+                raise Failure(f'the relayed path took {took:.2f} s')
+            for n in range(5):
+                talk(alice, bob, f'Through the coturn, sealed, {n}', via='channel')
+            party.check_words()
+            party.check_exits()
+            return f'{describe(result)}, relayed {took * 1000:.0f} ms'
+
+
 def relay_only():
     """A path could be direct, but Alice wants nobody to know where she is."""
     with world() as (lab, party):
@@ -223,7 +285,8 @@ def nat_rebinds():
 
 CASES = (port_restricted_pair, full_cone_and_port_restricted, open_and_symmetric,
          one_nat_without_hairpin, double_nat, kernel_masquerade_pair, bare_kernel_masquerade_pair,
-         ipv6_only_pair, symmetric_pair_through_the_relay, relay_only,
+         ipv6_only_pair, symmetric_pair_through_the_relay,
+         symmetric_pair_through_a_coturn, relay_only,
          three_in_three_sites, thirty_percent_loss, server_killed, nat_rebinds)
 
 

@@ -11,6 +11,7 @@
 /* Pairs of addresses one member has checked: to symmetric NATs there are many. */
 #define CONSENTS_MAX 1024
 #define FAILURE_MAX 240
+#define SIM_UNIX_START 1700000000u /* what calendars show when a run begins */
 
 /* The far side answered a check on this pair of addresses. */
 struct consent {
@@ -51,6 +52,15 @@ struct member {
     struct consent consents[CONSENTS_MAX];
 };
 
+/* A relay that is not the server's own. */
+struct sim_elsewhere {
+    bool is_told; /* of by the server */
+    int host;
+    struct kh_addr addr;
+    struct kh_hub *hub; /* owned; NULL: stopped */
+    kh_duration ahead;
+};
+
 struct sim {
     struct sim_config config;
     struct dice dice;
@@ -66,6 +76,7 @@ struct sim {
     struct kh_addr server_addr, server_addr6;
     struct kh_addr server_second; /* another one for NAT behaviour discovery */
     struct kh_hub *hub; /* owned; NULL: stopped */
+    struct sim_elsewhere elsewhere;
     bool has_relay;     /* and its server is a relay too */
     bool has_streams;
     kh_duration hub_ahead;
@@ -83,6 +94,10 @@ void sim_trace(struct sim *sim, const char *who, const char *way,
                const struct kh_datagram *datagram);
 void sim_hash_bytes(struct sim *sim, const void *data, size_t len);
 struct kh_log sim_log_sink(struct sim *sim);
+
+/* ---- elsewhere.c ---- */
+void sim_elsewhere_configure(const struct sim *sim, struct kh_hub_turn *out);
+void sim_elsewhere_step(struct sim *sim, const struct net_event *event);
 
 /* ---- member.c ---- */
 void sim_member_drain(struct sim *sim, int member);

@@ -180,6 +180,79 @@ SCENARIO(only_relays_and_no_relays_talk_by_signals)
     return talk(sim, pair.alice, pair.bob);
 }
 
+/* ---- a relay elsewhere ---- */
+
+SCENARIO(a_relay_elsewhere_is_used_where_the_server_has_none)
+{
+    struct pair pair;
+
+    sim_add_relay_elsewhere(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    CHECK(open_by_relay(sim, &pair));
+    CHECK(sim_allocations_elsewhere(sim) == 2);
+    CHECK(sim_run(sim, KH_SECONDS(900)));
+    CHECK(sim_allocations_elsewhere(sim) >= 1);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* After two hours the credentials of the join are over, for they are good for one. */
+SCENARIO(a_relay_elsewhere_is_taken_again_with_fresh_credentials)
+{
+    const struct kh_addr none = {0};
+    struct kh_addr a, b;
+    struct pair pair;
+
+    sim_add_relay_elsewhere(sim);
+    pair = add_pair(sim, "full-cone", "full-cone");
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(7200)));
+    CHECK(sim_allocations_elsewhere(sim) == 0);
+    a = sim_public_addr(sim, pair.alice);
+    b = sim_public_addr(sim, pair.bob);
+    net_set_apart(sim_net(sim), &a, &b);
+    CHECK(talk(sim, pair.alice, pair.bob));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(is_relayed(sim, pair.alice, pair.bob) && is_relayed(sim, pair.bob, pair.alice));
+    CHECK(sim_allocations_elsewhere(sim) >= 1);
+    net_set_apart(sim_net(sim), &none, &none);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+/* The server's own is there too, for those the other does not answer. */
+SCENARIO(a_dead_relay_elsewhere_is_replaced_by_the_servers_own)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    sim_add_relay_elsewhere(sim);
+    sim_stop_relay_elsewhere(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(4)));
+    CHECK(is_relayed(sim, pair.alice, pair.bob) && is_relayed(sim, pair.bob, pair.alice));
+    CHECK(sim_run(sim, KH_SECONDS(3)));
+    CHECK(sim_allocations(sim) == 2);
+    return talk(sim, pair.alice, pair.bob);
+}
+
+SCENARIO(a_relay_elsewhere_that_dies_is_replaced_by_the_servers_own)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    sim_add_relay_elsewhere(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    CHECK(open_by_relay(sim, &pair));
+    CHECK(sim_allocations_elsewhere(sim) == 2 && sim_allocations(sim) == 0);
+    sim_stop_relay_elsewhere(sim);
+    CHECK(talk(sim, pair.alice, pair.bob));
+    CHECK(sim_run(sim, KH_SECONDS(20)));
+    CHECK(sim_all_open(sim));
+    CHECK(is_relayed(sim, pair.alice, pair.bob) && is_relayed(sim, pair.bob, pair.alice));
+    CHECK(sim_allocations(sim) >= 1);
+    return talk(sim, pair.alice, pair.bob);
+}
+
 /* ---- giving back and taking again ---- */
 
 #define GIVEN_BACK_WITHIN KH_SECONDS(40) /* half a minute, and a moment to hear of it */
@@ -334,6 +407,10 @@ static const struct scenario scenarios[] = {
     NAMED(who_wants_a_relay_where_none_is_is_told_once_and_heard),
     NAMED(who_forbids_relays_is_reached_through_none),
     NAMED(only_relays_and_no_relays_talk_by_signals),
+    NAMED(a_relay_elsewhere_is_used_where_the_server_has_none),
+    NAMED(a_relay_elsewhere_is_taken_again_with_fresh_credentials),
+    NAMED(a_dead_relay_elsewhere_is_replaced_by_the_servers_own),
+    NAMED(a_relay_elsewhere_that_dies_is_replaced_by_the_servers_own),
     NAMED(a_relay_that_nobody_needs_is_given_back),
     NAMED(a_relayed_pair_keeps_what_it_uses),
     NAMED(who_waits_alone_holds_no_relay_and_takes_one_when_needed),

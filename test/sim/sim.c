@@ -60,6 +60,7 @@ void sim_free(struct sim *sim)
     for (int i = 0; i < sim->member_count; i++)
         kh_node_free(sim->members[i].node);
     kh_hub_free(sim->hub);
+    kh_hub_free(sim->elsewhere.hub);
     net_free(sim->net);
     free(sim);
 }
@@ -335,12 +336,14 @@ void sim_start_server(struct sim *sim)
         config.relay.addresses[1].local = config.relay.addresses[1].external = sim->server_addr6;
         config.relay.address_count = 2;
     }
+    sim_elsewhere_configure(sim, &config.turn);
     assert(sim->hub == NULL);
     dice_bytes(&sim->dice, config.seed, sizeof(config.seed));
     sim->hub_ahead = sim->config.one_clock ? sim->config.clock_start + KH_SECONDS(1)
                                            : dice_range(&sim->dice, 1, AHEAD_MAX);
     if (kh_hub_new(&sim->hub, &config) != KH_OK)
         abort();
+    kh_hub_set_wall_clock(sim->hub, hub_now(sim), SIM_UNIX_START + sim_now(sim) / KH_SECONDS(1));
     net_set_host_up(sim->net, sim->server, true);
     sim_log(sim, "+ the server starts");
     drain_hub(sim);
@@ -402,6 +405,10 @@ static void step(struct sim *sim, const struct net_event *event)
     if (event->host == sim->server) {
         if (sim->hub != NULL)
             step_hub(sim, event);
+        return;
+    }
+    if (sim->elsewhere.is_told && event->host == sim->elsewhere.host) {
+        sim_elsewhere_step(sim, event);
         return;
     }
     member = sim->owner_of_host[event->host];

@@ -74,6 +74,9 @@ void sim_disconnect(struct sim *sim, int member); /* its connection to the serve
 void sim_stop_server(struct sim *sim);
 void sim_add_relay(struct sim *sim);    /* starts the server anew, as a relay too */
 void sim_add_streams(struct sim *sim);  /* members that start later speak TCP, and TLS to it */
+/* Starts a relay that is not the server's own, and the server anew, which tells of it. */
+void sim_add_relay_elsewhere(struct sim *sim);
+void sim_stop_relay_elsewhere(struct sim *sim);
 void sim_start_server(struct sim *sim); /* with an empty memory and other keys */
 
 /* ---- time ---- */
@@ -111,6 +114,7 @@ struct kh_addr sim_public_addr(const struct sim *sim, int member);
 unsigned sim_said(const struct sim *sim, int member);
 uint64_t sim_seed(const struct sim *sim);
 uint64_t sim_sent_to_relayed(const struct sim *sim, int member); /* datagrams, as to a peer */
+size_t sim_allocations_elsewhere(const struct sim *sim);
 size_t sim_allocations(const struct sim *sim); /* at the server's relay, now */
 uint64_t sim_allocated(const struct sim *sim);  /* since it started */
 size_t sim_spare_sockets(const struct sim *sim, int member); /* open now */

@@ -81,7 +81,8 @@ static bool is_plain_relayed(const struct sim *sim, const struct kh_datagram *da
 {
     static const uint8_t send_indication[] = {0x00, 0x16};
 
-    if (!sim->has_relay || sim->config.one_clock || datagram->len < sizeof send_indication)
+    if ((!sim->has_relay && !sim->elsewhere.is_told) || sim->config.one_clock ||
+        datagram->len < sizeof send_indication)
         return false;
     return datagram->to.port != sim->server_addr.port || datagram->data[0] >= 0x40 ||
            memcmp(datagram->data, send_indication, sizeof send_indication) == 0;
@@ -91,9 +92,9 @@ static bool is_plain_relayed(const struct sim *sim, const struct kh_datagram *da
 static void watch_privacy(struct sim *sim, const struct member *member,
                           const struct kh_datagram *datagram)
 {
-    if (member->paths == KH_NODE_PATHS_RELAY &&
-        !kh_addr_equal(&datagram->to, &sim->server_addr) &&
-        !kh_addr_equal(&datagram->to, &sim->server_addr6))
+    if (member->paths == KH_NODE_PATHS_RELAY && !kh_addr_equal(&datagram->to, &sim->server_addr) &&
+        !kh_addr_equal(&datagram->to, &sim->server_addr6) &&
+        !kh_addr_equal(&datagram->to, &sim->elsewhere.addr))
         sim_fail(sim, "%s sends to someone else than the server", member->name);
     for (int i = 0; i < sim->member_count; i++) {
         struct kh_addr addr = sim_public_addr(sim, i);
@@ -108,7 +109,8 @@ static void watch_privacy(struct sim *sim, const struct member *member,
 void sim_watch_departure(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
 {
     bool to_server = kh_addr_ip_equal(&datagram->to, &sim->server_addr) ||
-                     kh_addr_ip_equal(&datagram->to, &sim->server_addr6);
+                     kh_addr_ip_equal(&datagram->to, &sim->server_addr6) ||
+                     kh_addr_ip_equal(&datagram->to, &sim->elsewhere.addr);
     struct consent *consent;
     char text[KH_ADDR_TEXT_MAX];
 
