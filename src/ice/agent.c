@@ -291,11 +291,9 @@ void kh_ice_agent_remove_remote(struct kh_ice_agent *agent, kh_time now, const s
     mend(agent, now, had_path);
 }
 
-void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base)
+/* Ends all pairs of a base, and what it is a base of. */
+static void forget_base(struct kh_ice_agent *agent, const struct kh_addr *base)
 {
-    bool had_path = agent->selected != KH_ICE_NOWHERE;
-
-    assert_drained(agent);
     for (uint8_t i = 0; i < KH_ICE_PAIRS_MAX; i++)
         if (agent->pairs[i].is_used &&
             kh_addr_equal(&agent->locals[agent->pairs[i].local].base, base))
@@ -303,6 +301,15 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
     for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX; i++)
         if (kh_addr_equal(&agent->locals[i].base, base))
             agent->locals[i] = (struct kh_ice_entry){0};
+}
+
+void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base)
+{
+    struct kh_addr gone = *base; /* it may be one of ours */
+    bool had_path = agent->selected != KH_ICE_NOWHERE;
+
+    assert_drained(agent);
+    forget_base(agent, &gone);
     mend(agent, now, had_path);
 }
 
@@ -310,6 +317,43 @@ void kh_ice_agent_doubt(struct kh_ice_agent *agent, kh_time now)
 {
     assert_drained(agent);
     kh_ice_consent_hurry(agent, now, KH_ICE_HURRY_OWNER);
+    work(agent, now);
+}
+
+bool kh_ice_agent_probe(struct kh_ice_agent *agent, kh_time now, const struct kh_datagram *way)
+{
+    struct kh_ice_check check = {.is_controlling = agent->is_controlling,
+                                 .tie_breaker = agent->tie_breaker};
+    uint8_t data[KH_ICE_MESSAGE_MAX];
+    struct kh_datagram datagram = {.from = way->from, .to = way->to, .data = data, .ttl = way->ttl};
+
+    assert(kh_ice_addr_is_usable(&way->from) && kh_ice_addr_is_usable(&way->to));
+    (void)now;
+    if (!agent->has_remote)
+        return false;
+    kh_rng_bytes(&agent->rng, check.id, sizeof check.id);
+    datagram.len =
+        kh_ice_check_write(agent, &check, kh_ice_priority(KH_ICE_PEER_REFLEXIVE, &way->from), data);
+    assert(datagram.len != 0);
+    if (!kh_outbox_push(&agent->outbox, &datagram))
+        return false;
+    agent->stats.probes_sent++;
+    return true;
+}
+
+void kh_ice_agent_set_spare(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base)
+{
+    const struct kh_ice_pair *selected =
+        agent->selected == KH_ICE_NOWHERE ? NULL : &agent->pairs[agent->selected];
+
+    assert_drained(agent);
+    agent->spare = base == NULL ? (struct kh_addr){0} : *base;
+    for (uint8_t i = 0; i < KH_ICE_CANDIDATES_MAX && base == NULL; i++) {
+        struct kh_ice_entry entry = agent->locals[i];
+
+        if (entry.is_spare && (selected == NULL || selected->local != i))
+            forget_base(agent, &entry.base);
+    }
     work(agent, now);
 }
 

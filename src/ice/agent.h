@@ -38,7 +38,8 @@
 #define KH_ICE_HURRY_STRANGER                                                                      \
     KH_SECONDS(1) /* so often at most a stranger's replayed check makes us ask */
 #define KH_ICE_HURRY_OWNER KH_MILLISECONDS(200) /* so often at most our owner's doubts do */
-#define KH_ICE_SUSPECT 2 /* unanswered consent checks in a row before we look for another path */
+#define KH_ICE_SUSPECT 2    /* unanswered consent checks in a row before we look for another path */
+#define KH_ICE_SPARES_MAX 4 /* a punch that succeeds may be hit more than once */
 #define KH_ICE_WARM_MAX 2
 #define KH_ICE_WARM_PERIOD KH_SECONDS(13) /* sent along with a consent check: 15 s on average */
 
@@ -67,6 +68,7 @@ struct kh_ice_entry {
     unsigned tcp; /* of enum kh_ice_tcp */
     uint32_t priority;
     uint32_t generation; /* remote: of the credentials it was last told with */
+    bool is_spare;       /* local: a base learned from a check that arrived there */
 };
 
 /* One Binding request on its way.  Its bytes are made again for each retransmission, so what they
@@ -125,6 +127,7 @@ struct kh_ice_agent {
     struct kh_ice_credentials remote_before; /* likewise */
     uint32_t generation;                     /* counts remote credentials */
 
+    struct kh_addr spare; /* other ports of this address may become bases; none: they may not */
     struct kh_ice_entry locals[KH_ICE_CANDIDATES_MAX];
     struct kh_ice_entry remotes[KH_ICE_CANDIDATES_MAX];
     struct kh_ice_pair pairs[KH_ICE_PAIRS_MAX];
@@ -196,7 +199,14 @@ void kh_ice_pairs_thaw(struct kh_ice_agent *agent, const struct kh_ice_pair *lik
 uint8_t kh_ice_pair_next(const struct kh_ice_agent *agent, bool with_tcp);
 bool kh_ice_pairs_are_pending(const struct kh_ice_agent *agent);
 
+/* ---- spare.c ---- */
+/* The base that an authentic check arrived at, if it may become one; NOWHERE otherwise. */
+uint8_t kh_ice_spare_learn(struct kh_ice_agent *agent, const struct kh_addr *base);
+
 /* ---- check.c ---- */
+/* Writes a Binding request to the peer; returns its length. */
+size_t kh_ice_check_write(const struct kh_ice_agent *agent, const struct kh_ice_check *check,
+                          uint32_t priority, uint8_t data[static KH_ICE_MESSAGE_MAX]);
 void kh_ice_check_trigger(struct kh_ice_agent *agent, uint8_t index);
 /* False if the outbox is full. */
 bool kh_ice_check_send_consent(struct kh_ice_agent *agent, kh_time now, uint8_t index,

@@ -183,7 +183,8 @@ static uint8_t spent_local(const struct kh_ice_agent *agent)
         for (size_t k = 0; k < KH_ICE_PAIRS_MAX; k++)
             if (agent->pairs[k].is_used && agent->pairs[k].seen == i)
                 is_seen = is_seen || agent->pairs[k].is_valid;
-        if (agent->locals[i].kind == KH_ICE_PEER_REFLEXIVE && !is_seen)
+        if (agent->locals[i].kind == KH_ICE_PEER_REFLEXIVE && !agent->locals[i].is_spare &&
+            !is_seen)
             return i;
     }
     return KH_ICE_NOWHERE;

@@ -21,8 +21,8 @@ static uint32_t priority_to_claim(const struct kh_ice_entry *local)
     return kh_ice_priority(KH_ICE_PEER_REFLEXIVE, &local->base);
 }
 
-static size_t write_request(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair,
-                            const struct kh_ice_check *check, uint8_t *data)
+size_t kh_ice_check_write(const struct kh_ice_agent *agent, const struct kh_ice_check *check,
+                          uint32_t priority, uint8_t data[static KH_ICE_MESSAGE_MAX])
 {
     char username[2 * KH_ICE_UFRAG_MAX + 1];
     size_t theirs = strlen(agent->remote.ufrag);
@@ -34,7 +34,7 @@ static size_t write_request(const struct kh_ice_agent *agent, const struct kh_ic
     username[theirs] = ':';
     memcpy(username + theirs + 1, agent->config.local.ufrag, ours);
     kh_stun_add(&writer, KH_STUN_USERNAME, username, theirs + 1 + ours);
-    kh_stun_add_u32(&writer, KH_STUN_PRIORITY, priority_to_claim(&agent->locals[pair->local]));
+    kh_stun_add_u32(&writer, KH_STUN_PRIORITY, priority);
     kh_stun_add_u64(&writer,
                     check->is_controlling ? KH_STUN_ICE_CONTROLLING : KH_STUN_ICE_CONTROLLED,
                     check->tie_breaker);
@@ -50,11 +50,12 @@ static size_t write_request(const struct kh_ice_agent *agent, const struct kh_ic
 static void transmit(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pair *pair)
 {
     struct kh_ice_check *check = &pair->check;
+    uint32_t priority = priority_to_claim(&agent->locals[pair->local]);
     uint8_t data[KH_ICE_MESSAGE_MAX];
     struct kh_datagram datagram = {.from = kh_ice_pair_from(agent, pair),
                                    .to = kh_ice_pair_to(agent, pair),
                                    .data = data,
-                                   .len = write_request(agent, pair, check, data)};
+                                   .len = kh_ice_check_write(agent, check, priority, data)};
 
     assert(datagram.len != 0 && check->is_waiting);
     (void)kh_outbox_push(&agent->outbox, &datagram);

@@ -109,6 +109,7 @@ struct kh_ice_event {
 struct kh_ice_stats {
     uint64_t checks_sent; /* first transmissions */
     uint64_t checks_retransmitted;
+    uint64_t probes_sent;        /* by kh_ice_agent_probe */
     uint64_t requests_received;  /* authentic ones */
     uint64_t responses_received; /* that ended a check */
     uint64_t role_conflicts;
@@ -150,6 +151,14 @@ void kh_ice_agent_doubt(struct kh_ice_agent *agent, kh_time now);
 /* The peer gave this address up, and somebody else may have it next. */
 void kh_ice_agent_remove_remote(struct kh_ice_agent *agent, kh_time now,
                                 const struct kh_addr *addr);
+/* Sends one check that nobody waits for, from any port of ours to any place: it opens the way for
+ * the peer's, or is answered by one, which then makes a pair (docs/protocol/punching.md).  False
+ * before the peer's credentials are known, or with the outbox full: then nothing was sent. */
+bool kh_ice_agent_probe(struct kh_ice_agent *agent, kh_time now, const struct kh_datagram *way);
+/* From now on the peer's authentic checks may arrive at other ports of this address of ours: the
+ * port becomes a base, paired only with where that check came from.  NULL: no more; such bases are
+ * forgotten, but for that of the selected pair. */
+void kh_ice_agent_set_spare(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *base);
 
 /* Returns false if the datagram is not STUN for this agent: offer it to the next owner.  A request
  * is ours if its USERNAME is "local:remote" of our fragments; an answer if we wait for its id.

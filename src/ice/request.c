@@ -191,6 +191,8 @@ static void handle_check(struct kh_ice_agent *agent, kh_time now, const struct r
     uint8_t index;
     uint32_t nomination;
 
+    if (local == KH_ICE_NOWHERE && remote != KH_ICE_NOWHERE)
+        local = kh_ice_spare_learn(agent, &request->datagram->to);
     if (local == KH_ICE_NOWHERE || remote == KH_ICE_NOWHERE)
         return;
     index = kh_ice_pair_add(agent, local, remote);

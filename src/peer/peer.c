@@ -428,6 +428,18 @@ void kh_peer_handle_timeout(struct kh_peer *peer, kh_time now)
         kh_channel_handle_timeout(peer->channel, now);
 }
 
+bool kh_peer_probe(struct kh_peer *peer, kh_time now, const struct kh_datagram *way)
+{
+    begin_input(peer, now);
+    return kh_ice_agent_probe(peer->agent, now, way);
+}
+
+void kh_peer_set_spare(struct kh_peer *peer, kh_time now, const struct kh_addr *base)
+{
+    begin_input(peer, now);
+    kh_ice_agent_set_spare(peer->agent, now, base);
+}
+
 enum kh_status kh_peer_send(struct kh_peer *peer, kh_time now, const uint8_t *data, size_t len)
 {
     begin_input(peer, now);

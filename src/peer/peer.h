@@ -72,6 +72,10 @@ KH_MUST_USE enum kh_status kh_peer_send(struct kh_peer *peer, kh_time now, const
                                         size_t len);
 void kh_peer_close(struct kh_peer *peer, kh_time now);
 
+/* See kh_ice_agent_probe and kh_ice_agent_set_spare. */
+bool kh_peer_probe(struct kh_peer *peer, kh_time now, const struct kh_datagram *way);
+void kh_peer_set_spare(struct kh_peer *peer, kh_time now, const struct kh_addr *base);
+
 /* False if it is neither STUN for our agent nor DTLS from one of our valid pairs. */
 bool kh_peer_handle_datagram(struct kh_peer *peer, kh_time now, const struct kh_datagram *datagram);
 /* The TCP connection of these two addresses ended, or could not be made. */
