@@ -312,6 +312,7 @@ static int run(struct kh_chat *chat)
                                              .paths = options->paths,
                                              .server_udp_only = options->server_udp_only,
                                              .no_port_mapping = options->no_port_mapping,
+                                             .no_punching = options->no_punching,
                                              .wake = on_wake,
                                              .log = on_log,
                                              .log_level = options->log_level,

@@ -71,6 +71,9 @@ static void options_are_read(void **state)
     assert_false(options.no_port_mapping);
     assert_true(parse(ARG("--no-port-mapping"), ARG("x"), NULL));
     assert_true(options.no_port_mapping);
+    assert_false(options.no_punching);
+    assert_true(parse(ARG("--no-punching"), ARG("x"), NULL));
+    assert_true(options.no_punching);
     assert_true(parse(ARG("--help"), NULL, NULL));
     assert_true(options.help);
 }

@@ -30,6 +30,7 @@ const char kh_options_help[] =
     "                       which paths may be used (default: all); direct: through no relay;\n"
     "                       relay: never without, so that no member learns an address of yours\n"
     "  --no-port-mapping    do not ask the router for a port (PCP, NAT-PMP, UPnP)\n"
+    "  --no-punching        do not guess ports of hard NATs; be relayed instead\n"
     "  --linger SECONDS     at the end of input, wait this long for the first member to appear\n"
     "                       (default: 30)\n"
     "  --server-udp-only    talk with the server by UDP only, never by TCP or TLS\n"
@@ -49,6 +50,7 @@ enum {
     OPTION_STATE,
     OPTION_ICE,
     OPTION_NO_PORT_MAPPING,
+    OPTION_NO_PUNCHING,
     OPTION_LINGER,
     OPTION_SERVER_UDP_ONLY,
     OPTION_LOG_LEVEL,
@@ -62,6 +64,7 @@ static const struct option long_options[] = {
     {"state", required_argument, NULL, OPTION_STATE},
     {"ice", required_argument, NULL, OPTION_ICE},
     {"no-port-mapping", no_argument, NULL, OPTION_NO_PORT_MAPPING},
+    {"no-punching", no_argument, NULL, OPTION_NO_PUNCHING},
     {"linger", required_argument, NULL, OPTION_LINGER},
     {"server-udp-only", no_argument, NULL, OPTION_SERVER_UDP_ONLY},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
@@ -160,6 +163,9 @@ static bool apply(struct kh_options *out, int option, const char *value, char *w
         return set_ice(out, value, why);
     case OPTION_NO_PORT_MAPPING:
         out->no_port_mapping = true;
+        return true;
+    case OPTION_NO_PUNCHING:
+        out->no_punching = true;
         return true;
     case OPTION_LINGER:
         return set_linger(out, value, why);

@@ -18,6 +18,7 @@ struct kh_options {
     enum kh_runtime_paths paths;
     bool server_udp_only;
     bool no_port_mapping;
+    bool no_punching;
     uint64_t linger_ms;
     enum kh_runtime_log_level log_level;
     bool log_addresses;

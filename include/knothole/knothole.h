@@ -66,6 +66,7 @@ struct kh_runtime_config {
     const char *state_dir; /* NULL: $XDG_STATE_HOME/knothole or ~/.local/state/knothole */
     enum kh_runtime_paths paths;
     bool server_udp_only;  /* no TCP to the server where UDP gets no answer */
+    bool no_punching;      /* never guess the ports of a NAT: where that is needed, be relayed */
     bool no_port_mapping;  /* do not ask the router for a port; _PATHS_RELAY never does */
 
     /* Events wait: take them all.  Called from the loop; every call, close too, is allowed in it.

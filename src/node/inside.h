@@ -15,7 +15,9 @@
 #include "base/ring.h"
 #include "node/classify.h"
 #include "node/node.h"
+#include "node/punch.h"
 #include "node/relayed.h"
+#include "node/sockets.h"
 #include "node/tcp.h"
 
 #define LOCALS_MAX 64   /* KH_NODE_ADDRS_MAX by UDP and TCP, some more, and as many just replaced */
@@ -60,12 +62,12 @@ struct kh_node_neighbour {
     kh_time met_at;
     struct kh_addr lost_local; /* of a connection that ended, until the peer is told; none */
     struct kh_addr lost_remote;
-    bool listed;           /* at the server */
-    bool gone;             /* to be forgotten in the next step */
-    bool blocked;          /* its channel is full */
-    bool warned;           /* of its certificate */
-    bool warned_apart;     /* that what it allows and what we allow leaves no path */
-    struct kh_peer *peer;  /* NULL before the first step, and until rebuild_at after a failure */
+    bool listed;          /* at the server */
+    bool gone;            /* to be forgotten in the next step */
+    bool blocked;         /* its channel is full */
+    bool warned;          /* of its certificate */
+    bool warned_apart;    /* that what it allows and what we allow leaves no path */
+    struct kh_peer *peer; /* NULL before the first step, and until rebuild_at after a failure */
     kh_time rebuild_at;
     kh_duration rebuild_backoff;
     struct kh_addr withdrawn[KH_ROOM_CANDIDATES_MAX]; /* relayed ones of cards before this one */
@@ -82,6 +84,7 @@ struct kh_node_neighbour {
         uint32_t remotes; /* bit i: see remote_candidate */
         bool credentials;
     } given;
+    struct kh_node_punch_view punch;
     bool doubted; /* its channel is silent, says the room */
     bool timeout_due;
     bool restart_due;
@@ -101,21 +104,6 @@ struct kh_node_slot {
     struct kh_node_event event;
     char name[KH_ROOM_NAME_MAX + 1];
     char text[WARNING_MAX];
-};
-
-enum kh_node_socket_use { KH_NODE_FOR_NOTHING, KH_NODE_FOR_PUNCH, KH_NODE_FOR_SAMPLES };
-
-/* See sockets.c. */
-struct kh_node_sockets {
-    enum kh_node_socket_use use; /* of the wish under way */
-    size_t wanted;
-    bool is_wish_due; /* our owner does not know of it yet */
-    bool is_answered; /* but not taken */
-    uint16_t given[KH_NODE_SOCKETS_MAX];
-    size_t given_count;
-    uint16_t spent[KH_NODE_SOCKETS_MAX];
-    size_t spent_count;
-    uint16_t shown[KH_NODE_SOCKETS_MAX]; /* what the event given last points to */
 };
 
 /* A port of our NAT that is mapped to one of our addresses; zeroed: none. */
@@ -159,6 +147,7 @@ struct kh_node {
     struct kh_node_relayed relayed;
     struct kh_node_sockets sockets;
     struct kh_node_classify classify;
+    struct kh_node_punch punch;
     struct kh_nat_class nat; /* ours, as the card tells it; a neighbour's is in its card */
 
     struct kh_node_neighbour *neighbours[KH_ROOM_MEMBERS_MAX]; /* no gaps: count of them */
@@ -216,16 +205,6 @@ void kh_node_reflexive_hurry(struct kh_node *node); /* our addresses may have ch
 void kh_node_reflexive_handle_timeout(struct kh_node *node);
 bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
 kh_time kh_node_reflexive_timeout(const struct kh_node *node);
-
-/* ---- sockets.c ---- */
-/* False while another wish is under way: ask again later. */
-bool kh_node_sockets_want(struct kh_node *node, enum kh_node_socket_use use, size_t count);
-/* True once: these are yours, as many as were wanted or fewer, down to none. */
-bool kh_node_sockets_take(struct kh_node *node, enum kh_node_socket_use use, uint16_t *ports,
-                          size_t *count);
-void kh_node_sockets_spend(struct kh_node *node, uint16_t port); /* gives it back */
-bool kh_node_sockets_step(struct kh_node *node);
-void kh_node_sockets_answer(struct kh_node *node, const uint16_t *ports, size_t count);
 
 /* ---- neighbour.c ---- */
 struct kh_node_neighbour *kh_node_find_neighbour(const struct kh_node *node,

@@ -195,24 +195,22 @@ bool kh_node_update_locals(struct kh_node *node)
     return want_relayed(node, &node->relayed.addr6) || changed;
 }
 
-/* False for what the card does not tell: the one we joined by is left to the server, which tells it
- * anyway, and sooner. */
-static bool tell(const struct kh_node *node, const struct kh_ice_candidate *candidate,
-                 struct kh_room_candidate *out)
+/* What the card says of it.  Of the one we joined by the server tells too, and sooner; but it is
+ * our own word that lets others send to ports there which nobody named (punch.c). */
+static struct kh_room_candidate told(const struct kh_ice_candidate *candidate)
 {
-    *out = (struct kh_room_candidate){.addr = candidate->addr};
+    static const enum kh_room_candidate_kind kinds[] = {
+        [KH_ICE_HOST] = KH_ROOM_CANDIDATE_HOST,
+        [KH_ICE_SERVER_REFLEXIVE] = KH_ROOM_CANDIDATE_REFLEXIVE,
+        [KH_ICE_RELAYED] = KH_ROOM_CANDIDATE_RELAYED,
+        [KH_ICE_MAPPED] = KH_ROOM_CANDIDATE_MAPPED,
+    };
+    struct kh_room_candidate out = {.kind = kinds[candidate->kind], .addr = candidate->addr};
+
+    assert(candidate->kind != KH_ICE_PEER_REFLEXIVE);
     if (is_by_tcp(candidate))
-        out->tcp = KH_ROOM_TCP_PASSIVE | KH_ROOM_TCP_SIMULTANEOUS;
-    if (candidate->kind == KH_ICE_MAPPED)
-        out->kind = KH_ROOM_CANDIDATE_MAPPED;
-    else if (candidate->kind == KH_ICE_HOST)
-        out->kind = KH_ROOM_CANDIDATE_HOST;
-    else if (candidate->kind == KH_ICE_RELAYED)
-        out->kind = KH_ROOM_CANDIDATE_RELAYED;
-    else
-        out->kind = KH_ROOM_CANDIDATE_REFLEXIVE;
-    return out->kind != KH_ROOM_CANDIDATE_REFLEXIVE || is_by_tcp(candidate) ||
-           is_asked_for(node, candidate);
+        out.tcp = KH_ROOM_TCP_PASSIVE | KH_ROOM_TCP_SIMULTANEOUS;
+    return out;
 }
 
 size_t kh_node_list_hosts(const struct kh_node *node,
@@ -225,9 +223,8 @@ size_t kh_node_list_hosts(const struct kh_node *node,
         for (size_t i = 0; i < LOCALS_MAX && count < KH_ROOM_CANDIDATES_MAX; i++) {
             const struct kh_node_local *local = &node->locals[i];
 
-            if (local->in_use && is_by_tcp(&local->candidate) == (by_tcp == 1) &&
-                tell(node, &local->candidate, &out[count]))
-                count++;
+            if (local->in_use && is_by_tcp(&local->candidate) == (by_tcp == 1))
+                out[count++] = told(&local->candidate);
         }
     }
     return count;

@@ -57,17 +57,20 @@ static void loopback_counts_only_where_nothing_better_is(void **state)
     free(node);
 }
 
-static void what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card(void **state)
+static void what_the_server_sees_is_a_candidate_and_in_the_card(void **state)
 {
     struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_room_candidate told[KH_ROOM_CANDIDATES_MAX];
     size_t reflexive = 0;
 
     (void)state;
     assert_true(add(node, "10.0.0.5"));
     node->mapped = addr_of("203.0.113.9:61000");
     node->mapped_base = addr_of("10.0.0.5");
-    assert_false(kh_node_update_locals(node)); /* the server tells the others by itself */
-    assert_hosts(node, 1, (const char *[]){"10.0.0.5"});
+    assert_false(kh_node_update_locals(node)); /* the server tells the others by itself … */
+    assert_int_equal(kh_node_list_hosts(node, told), 2); /* … but a card is our own word */
+    assert_int_equal(told[1].kind, KH_ROOM_CANDIDATE_REFLEXIVE);
+    assert_true(kh_addr_equal(&told[1].addr, &node->mapped));
     for (size_t i = 0; i < LOCALS_MAX; i++)
         reflexive += node->locals[i].in_use &&
                      node->locals[i].candidate.kind == KH_ICE_SERVER_REFLEXIVE &&
@@ -94,15 +97,17 @@ static void a_mapped_port_is_told_while_its_base_is_ours(void **state)
     node->mapped_base = node->ports[1].base;
     assert_true(kh_node_update_locals(node));
     assert_false(kh_node_update_locals(node));
-    assert_int_equal(kh_node_list_hosts(node, told), 2);
-    assert_int_equal(told[1].kind, KH_ROOM_CANDIDATE_MAPPED);
-    assert_true(kh_addr_equal(&told[1].addr, &node->ports[1].mapped));
+    assert_int_equal(kh_node_list_hosts(node, told), 3);
+    assert_int_equal(told[1].kind, KH_ROOM_CANDIDATE_REFLEXIVE);
+    assert_int_equal(told[2].kind, KH_ROOM_CANDIDATE_MAPPED);
+    assert_true(kh_addr_equal(&told[2].addr, &node->ports[1].mapped));
     node->addrs[0] = addr_of("10.0.0.6");
     assert_true(kh_node_update_locals(node));
     assert_hosts(node, 1, (const char *[]){"10.0.0.6"});
     node->addrs[0] = addr_of("10.0.0.5");
     assert_true(kh_node_update_locals(node));
-    assert_int_equal(kh_node_list_hosts(node, told), 2);
+    assert_int_equal(kh_node_list_hosts(node, told), 3);
+    node->mapped = node->mapped_base = (struct kh_addr){0};
     node->ports[1] = (struct kh_node_port){0};
     assert_true(kh_node_update_locals(node));
     assert_hosts(node, 1, (const char *[]){"10.0.0.5"});
@@ -206,7 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loopback_counts_only_where_nothing_better_is),
-        cmocka_unit_test(what_the_server_sees_is_a_candidate_of_ours_but_not_of_the_card),
+        cmocka_unit_test(what_the_server_sees_is_a_candidate_and_in_the_card),
         cmocka_unit_test(a_mapped_port_is_told_while_its_base_is_ours),
         cmocka_unit_test(tcp_is_told_once_somebody_needs_it),
         cmocka_unit_test(who_hides_tells_no_tcp_either),

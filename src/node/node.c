@@ -63,6 +63,7 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     if (node == NULL)
         return KH_ERR_MEMORY;
     node->paths = config->paths;
+    node->punch.is_off = config->no_punching;
     node->server_count = config->server_count;
     node->log = config->log;
     node->settled = true;
@@ -315,7 +316,8 @@ bool kh_node_handle_datagram(struct kh_node *node, kh_time now, const struct kh_
     if (is_from_server(node, datagram) &&
         (kh_rendezvous_client_handle_datagram(node->rendezvous, now, datagram) ||
          kh_node_reflexive_handle_datagram(node, datagram) ||
-         kh_node_tcp_handle_datagram(node, datagram)))
+         kh_node_tcp_handle_datagram(node, datagram) ||
+         kh_node_knock_handle_datagram(node, datagram)))
         return true;
     if (kh_node_relayed_handle_datagram(node, datagram, &inner)) {
         if (inner.data != NULL && !offer_to_peers(node, &inner))
@@ -408,6 +410,7 @@ bool kh_node_is_lacking(const struct kh_node *node)
 struct kh_node_stats kh_node_stats(const struct kh_node *node)
 {
     return (struct kh_node_stats){
+        .punch = node->punch.stats,
         .datagrams = node->datagrams,
         .dropped_stray = node->dropped_stray,
         .dropped_outbox_full = node->outbox.dropped,

@@ -17,11 +17,9 @@
 #include "rendezvous/rendezvous.h"
 #include "room/room.h"
 
-#define KH_NODE_ADDRS_MAX 12 /* local addresses used as host candidates */
-#define KH_NODE_MAPPED_MAX 2 /* one by PCP or NAT-PMP, one by UPnP */
-#define KH_NODE_SOCKETS_MAX                                                                        \
-    272 /* spare ones: 256 for a punch, a few that won one, a few samples                          \
-         */
+#define KH_NODE_ADDRS_MAX 12     /* local addresses used as host candidates */
+#define KH_NODE_MAPPED_MAX 2     /* one by PCP or NAT-PMP, one by UPnP */
+#define KH_NODE_SOCKETS_MAX 1104 /* spare ones: a punch, those that won one, and a few samples */
 
 struct kh_node;
 
@@ -40,6 +38,7 @@ struct kh_node_config {
     struct kh_rendezvous_ticket ticket;
     enum kh_node_paths paths;
     bool tcp_ipv4, tcp_ipv6; /* TCP is listened for on the port numbers of our UDP addresses, too */
+    bool no_punching;        /* neither prediction nor birthdays: ordinary checks only */
     uint8_t seed[32];
     struct kh_log log;
 };
@@ -93,7 +92,15 @@ struct kh_node_member {
     struct kh_nat_class nat;     /* as its card tells it */
 };
 
+struct kh_node_punch_stats {
+    uint64_t begun;     /* of any kind */
+    uint64_t succeeded; /* a direct path came while it ran */
+    uint64_t probes;    /* to ports that were guessed or foretold */
+    uint64_t openers;   /* to where the peer is, from spare sockets */
+};
+
 struct kh_node_stats {
+    struct kh_node_punch_stats punch;
     uint64_t datagrams;
     uint64_t dropped_stray; /* nobody's */
     uint64_t dropped_outbox_full;

@@ -326,9 +326,8 @@ bool kh_node_step_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
     if (neighbour->peer == NULL)
         return create(node, neighbour);
     return give_local(node, neighbour) || take_remote(node, neighbour) ||
-           give_remote(node, neighbour) ||
-           give_credentials(node, neighbour) || give_mail(node, neighbour) ||
-           give_notes(node, neighbour);
+           give_remote(node, neighbour) || give_credentials(node, neighbour) ||
+           give_mail(node, neighbour) || give_notes(node, neighbour);
 }
 
 kh_time kh_node_peer_timeout(const struct kh_node *node, const struct kh_node_neighbour *neighbour)

@@ -66,6 +66,9 @@ static bool next_room_event(struct kh_node *node, struct kh_node_event *out)
         out->time_ms = event.time_ms;
         out->via = event.via;
         break;
+    case KH_ROOM_EVENT_PUNCH:
+        kh_node_punch_hear(node, &event.member, event.data);
+        return next_room_event(node, out);
     case KH_ROOM_EVENT_DELIVERED:
         out->kind = KH_NODE_EVENT_DELIVERED;
         out->member = event.member;
@@ -133,7 +136,7 @@ static bool step(struct kh_node *node)
     for (size_t i = 0; i < node->neighbour_count; i++)
         if (kh_node_step_neighbour(node, node->neighbours[i]))
             return true;
-    return kh_node_classify_step(node) || kh_node_sockets_step(node) ||
+    return kh_node_classify_step(node) || kh_node_sockets_step(node) || kh_node_punch_step(node) ||
            kh_node_relayed_step(node) || kh_node_step_server(node) || kh_node_step_alert(node) ||
            kh_node_step_leave(node);
 }
@@ -199,6 +202,7 @@ kh_time kh_node_timeout(const struct kh_node *node)
     timeout = kh_time_min(timeout, kh_node_tcp_timeout(node));
     timeout = kh_time_min(timeout, kh_node_relayed_timeout(node));
     timeout = kh_time_min(timeout, kh_node_classify_timeout(node));
+    timeout = kh_time_min(timeout, kh_node_punch_timeout(node));
     for (size_t i = 0; i < node->neighbour_count; i++)
         timeout = kh_time_min(timeout, kh_node_peer_timeout(node, node->neighbours[i]));
     return timeout;

@@ -64,6 +64,7 @@ static void handle_mapped(struct kh_node *node, const struct kh_rendezvous_clien
     if (event->server.transport != KH_UDP)
         kh_node_tcp_use(node); /* our UDP is blocked, or we would not be here */
     kh_node_update_locals(node);
+    node->card_due = true;
     restart_pathless(node);
 }
 
@@ -90,6 +91,7 @@ static void handle_joined(struct kh_node *node, const struct kh_rendezvous_clien
     if (node->paths != KH_NODE_PATHS_RELAY)
         kh_node_reflexive_aim(node, &event->server);
     kh_node_relayed_met(node, event);
+    kh_node_punch_joined(node, &event->server);
 }
 
 /* Takes the card if it is newer than what we have and from the same person; a server may replay an

@@ -13,8 +13,9 @@
 #include <assert.h>
 
 #define PATIENCE KH_SECONDS(3) /* to meet somebody directly by UDP */
-#define PERIOD KH_SECONDS(60)  /* keeps the mapping: RFC 5382 REQ-5 has two hours, boxes have less \
-                                */
+#define PERIOD                                                                                     \
+    KH_SECONDS(60) /* keeps the mapping: RFC 5382 REQ-5 has two hours, boxes have less             \
+                    */
 #define RETRY KH_SECONDS(5)
 
 bool kh_node_tcp_is_base(const struct kh_node *node, const struct kh_addr *addr)

@@ -49,6 +49,12 @@ void kh_room_frame_entries_end(struct kh_writer *writer, size_t begin)
     kh_write_u16_at(writer, begin + 1, (uint16_t)len);
 }
 
+void kh_room_frame_punch_write(struct kh_writer *writer, struct kh_span body)
+{
+    write_header(writer, KH_ROOM_FRAME_PUNCH, body.len);
+    kh_write_bytes(writer, body.data, body.len);
+}
+
 bool kh_room_frame_read(struct kh_reader *reader, struct kh_room_frame *out)
 {
     size_t len;

@@ -17,6 +17,7 @@ enum kh_room_frame_type {
     KH_ROOM_FRAME_HEAD = 1,    /* log name · first 8 · last 8: what I can give of this log */
     KH_ROOM_FRAME_HAVE = 2,    /* any number of: log name · sequence 8: I have it up to here */
     KH_ROOM_FRAME_ENTRIES = 3, /* log name · first 8 · entries in sequence */
+    KH_ROOM_FRAME_PUNCH = 4,   /* what punch/ says: not the room's matter */
 };
 
 #define KH_ROOM_FRAME_HEADER_LEN 3
@@ -34,6 +35,8 @@ void kh_room_frame_have_write(struct kh_writer *writer, const struct kh_room_log
 size_t kh_room_frame_entries_begin(struct kh_writer *writer, const struct kh_room_log_name *name,
                                    uint64_t first);
 void kh_room_frame_entries_end(struct kh_writer *writer, size_t begin);
+
+void kh_room_frame_punch_write(struct kh_writer *writer, struct kh_span body);
 
 struct kh_room_frame {
     uint8_t type; /* enum kh_room_frame_type, or one of a later version */

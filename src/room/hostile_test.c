@@ -177,6 +177,46 @@ static void every_cut_is_noticed(void **state)
     assert_int_equal(counts().dropped_malformed, bytes.writer.len - KH_ROOM_FRAME_HAVE_LEN - 1);
 }
 
+/* A word about punching is an event for whom it is meant, and only if it is its sender's. */
+static void a_word_about_punching_is_its_senders(void **state)
+{
+    static const uint8_t word[] = {1, 0, 0, 0};
+    struct wire_party *bob = &wire->parties[BOB];
+    uint8_t sealed[KH_ROOM_SIGNAL_MAX];
+    struct bytes bytes;
+    size_t len;
+
+    (void)state;
+    len = kh_room_seal_punch(wire->parties[ALICE].room, &bob->id,
+                             (struct kh_span){word, sizeof word}, sealed);
+    to_bob_by_signal(ALICE, (struct kh_span){sealed, len});
+    assert_int_equal(bob->punches, 1);
+    assert_int_equal(bob->punch_len, sizeof word);
+    assert_memory_equal(bob->punch, word, sizeof word);
+    to_bob_by_signal(MALLORY, (struct kh_span){sealed, len});
+    begin(&bytes);
+    kh_room_frame_punch_write(&bytes.writer, (struct kh_span){word, sizeof word});
+    to_bob_by_signal(ALICE, seal(ALICE, BOB, MALLORY, span_of(&bytes)));
+    to_bob_by_signal(ALICE, seal(ALICE, ALICE, ALICE, span_of(&bytes))); /* for another */
+    assert_int_equal(bob->punches, 1);
+    assert_int_equal(counts().dropped_unauthentic, 3);
+}
+
+static void a_word_about_punching_has_a_length(void **state)
+{
+    static const uint8_t longer[KH_ROOM_PUNCH_MAX + 1] = {1};
+    struct bytes bytes;
+
+    (void)state;
+    for (size_t len = 0; len <= sizeof longer; len += sizeof longer) {
+        begin(&bytes);
+        kh_room_frame_punch_write(&bytes.writer, (struct kh_span){longer, len});
+        to_bob_by_signal(ALICE, seal(ALICE, BOB, ALICE, span_of(&bytes)));
+    }
+    assert_int_equal(wire->parties[BOB].punches, 0);
+    assert_int_equal(counts().dropped_malformed, 2);
+}
+
 static void altered_and_cut_signals_are_dropped(void **state)
 {
     struct bytes bytes;
@@ -408,6 +448,8 @@ int main(void)
         TEST(every_altered_byte_of_an_entry_is_noticed),
         TEST(every_cut_is_noticed),
         TEST(altered_and_cut_signals_are_dropped),
+        TEST(a_word_about_punching_is_its_senders),
+        TEST(a_word_about_punching_has_a_length),
         TEST(signals_are_bound_to_sender_and_recipient),
         TEST(replayed_signals_change_nothing),
         TEST(words_of_another_room_are_refused),

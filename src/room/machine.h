@@ -105,6 +105,8 @@ struct kh_room_peer {
     bool have_due[KH_ROOM_CARRIERS]; /* answered as asked: the other way may be dead */
     kh_time have_at;                 /* no signal only to acknowledge before this */
     kh_time heard_at;                /* of the latest entries, new or not */
+    size_t punch_len; /* of the latest PUNCH, which waits to become an event; 0: none does */
+    uint8_t punch[KH_ROOM_PUNCH_MAX];
     unsigned farewells;  /* signals still to be sent that say what we have, before we leave */
     kh_time farewell_at; /* the next one of them */
 };

@@ -174,6 +174,18 @@ static void receive_entries(struct kh_room *room, struct kh_room_peer *peer, str
     }
 }
 
+static void receive_punch(struct kh_room *room, struct kh_room_peer *peer, struct kh_reader *body)
+{
+    size_t len = body->left;
+
+    if (len == 0 || len > sizeof peer->punch) {
+        drop_malformed(room, "punch");
+        return;
+    }
+    kh_read_copy(body, peer->punch, len);
+    peer->punch_len = len;
+}
+
 void kh_room_receive(struct kh_room *room, struct kh_room_peer *peer, struct kh_span frames,
                      enum kh_room_carrier via)
 {
@@ -191,6 +203,8 @@ void kh_room_receive(struct kh_room *room, struct kh_room_peer *peer, struct kh_
             receive_have(room, peer, &frame.body, via);
         else if (frame.type == KH_ROOM_FRAME_ENTRIES)
             receive_entries(room, peer, &frame.body, via);
+        else if (frame.type == KH_ROOM_FRAME_PUNCH)
+            receive_punch(room, peer, &frame.body);
     }
     if (reader.failed)
         drop_malformed(room, "frame");

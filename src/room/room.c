@@ -460,6 +460,13 @@ static void give_delivered(struct kh_room *room, struct kh_room_peer *peer,
     memcpy(out->entry.author, room->name.author, sizeof out->entry.author);
 }
 
+static void give_punch(struct kh_room_peer *peer, struct kh_room_event *out)
+{
+    *out = (struct kh_room_event){
+        .kind = KH_ROOM_EVENT_PUNCH, .member = peer->id, .data = {peer->punch, peer->punch_len}};
+    peer->punch_len = 0;
+}
+
 bool kh_room_next_event(struct kh_room *room, struct kh_room_event *out)
 {
     if (room->heard != NULL) {
@@ -469,6 +476,10 @@ bool kh_room_next_event(struct kh_room *room, struct kh_room_event *out)
     for (size_t i = 0; i < room->peer_count; i++) {
         if (room->peers[i]->reported < room->peers[i]->acked) {
             give_delivered(room, room->peers[i], out);
+            return true;
+        }
+        if (room->peers[i]->punch_len > 0) {
+            give_punch(room->peers[i], out);
             return true;
         }
     }

@@ -61,6 +61,7 @@ void kh_room_derive_seed(const uint8_t secret[static KH_ROOM_SECRET_LEN], struct
 #define KH_ROOM_CANDIDATES_MAX 16
 #define KH_ROOM_CARD_MAX 800 /* sealed */
 #define KH_ROOM_SIGNAL_MAX 960
+#define KH_ROOM_PUNCH_MAX 64
 
 enum kh_room_candidate_kind {
     KH_ROOM_CANDIDATE_HOST,
@@ -128,6 +129,7 @@ struct kh_room_entry_id {
 enum kh_room_event_kind {
     KH_ROOM_EVENT_MESSAGE,   /* entry, from, time_ms, text, via: a message, once, in order */
     KH_ROOM_EVENT_DELIVERED, /* entry, to: that member has this entry of ours */
+    KH_ROOM_EVENT_PUNCH,     /* member, data: how it means to reach us; only the latest is kept */
 };
 
 struct kh_room_event {
@@ -138,6 +140,7 @@ struct kh_room_event {
     const char *text; /* not terminated; showable UTF-8; valid until the next input */
     size_t text_len;
     enum kh_room_carrier via;
+    struct kh_span data; /* valid until the next input */
 };
 
 /* One message for one member.  CHANNEL: plain frames for its channel, at most 64 KiB.  SIGNAL:
@@ -202,6 +205,11 @@ KH_MUST_USE enum kh_status kh_room_say(struct kh_room *room, kh_time now, uint64
 /* Seals what we said so far for all members, known or not, as far as it fits one signal, to travel
  * with the join itself.  Returns its length, 0 if there is nothing to say. */
 size_t kh_room_early_signal(struct kh_room *room, uint8_t out[static KH_ROOM_SIGNAL_MAX]);
+
+/* Seals a word about punching for one member: at most KH_ROOM_PUNCH_MAX bytes, which it gets as an
+ * event if it gets the signal.  Returns the length. */
+size_t kh_room_seal_punch(struct kh_room *room, const struct kh_room_member_id *to,
+                          struct kh_span body, uint8_t out[static KH_ROOM_SIGNAL_MAX]);
 
 /* A message from this member's channel, or a sealed signal from it.  Malformed or unauthentic ones
  * are dropped and counted.  A few signals of members not yet added wait some seconds for them: the

@@ -426,6 +426,18 @@ kh_time kh_room_peer_timeout(const struct kh_room_peer *peer)
     return at;
 }
 
+size_t kh_room_seal_punch(struct kh_room *room, const struct kh_room_member_id *to,
+                          struct kh_span body, uint8_t out[static KH_ROOM_SIGNAL_MAX])
+{
+    uint8_t frames[1 + KH_ROOM_FRAME_HEADER_LEN + KH_ROOM_PUNCH_MAX];
+    struct kh_writer writer = kh_writer_to(frames, sizeof frames);
+
+    kh_write_u8(&writer, KH_ROOM_FRAMES_VERSION);
+    kh_room_frame_punch_write(&writer, body);
+    assert(!writer.failed && body.len > 0);
+    return seal(room, to, (struct kh_span){frames, writer.len}, out);
+}
+
 size_t kh_room_early_signal(struct kh_room *room, uint8_t out[static KH_ROOM_SIGNAL_MAX])
 {
     uint8_t frames[KH_ROOM_SIGNAL_FRAMES_MAX];

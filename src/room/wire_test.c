@@ -37,6 +37,12 @@ static void wire_take_event(struct wire *wire, size_t me, const struct kh_room_e
         assert_true(party->delivered[other] <= wire->parties[other].heard[me]);
         return;
     }
+    if (event->kind == KH_ROOM_EVENT_PUNCH) {
+        party->punches++;
+        party->punch_len = event->data.len;
+        memcpy(party->punch, event->data.data, event->data.len);
+        return;
+    }
     assert_int_equal(event->kind, KH_ROOM_EVENT_MESSAGE);
     assert_memory_equal(event->entry.author, wire->parties[other].identity, KH_KEY_LEN);
     assert_int_equal(event->entry.log.bytes[0], other);

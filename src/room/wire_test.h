@@ -40,6 +40,9 @@ struct wire_party {
     uint64_t heard[WIRE_PARTIES];
     uint64_t heard_by_signal;
     uint64_t delivered[WIRE_PARTIES];
+    uint64_t punches;
+    uint8_t punch[KH_ROOM_PUNCH_MAX]; /* the latest */
+    size_t punch_len;
     unsigned channel[WIRE_PARTIES]; /* 0: closed */
     bool blocked[WIRE_PARTIES];
     kh_time in_order[WIRE_PARTIES]; /* no channel packet may arrive before the one ahead of it */

@@ -596,6 +596,7 @@ static enum kh_runtime_result prepare_node(struct kh_runtime *runtime,
                       (int)KH_RUNTIME_PATHS_RELAY == (int)KH_NODE_PATHS_RELAY,
                   "the public words are those of node");
     node->paths = (enum kh_node_paths)config->paths;
+    node->no_punching = config->no_punching;
     kh_io_entropy_fill(node->seed, sizeof node->seed);
     if (config->log != NULL)
         node->log = (struct kh_log){.write = write_log,

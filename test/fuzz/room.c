@@ -46,6 +46,10 @@ static void check_event(struct play *play, const struct kh_room_event *event)
         TEST(event->entry.sequence == play->delivered && play->delivered <= play->said);
         return;
     }
+    if (event->kind == KH_ROOM_EVENT_PUNCH) {
+        TEST(event->data.len > 0 && event->data.len <= KH_ROOM_PUNCH_MAX);
+        return;
+    }
     TEST(event->entry.sequence > play->heard);
     play->heard = event->entry.sequence;
     TEST(event->text_len > 0 && event->text_len <= KH_ROOM_TEXT_MAX);

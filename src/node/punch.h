@@ -1,0 +1,87 @@
+/* node/punch.h - the state of punching: one punch at a time, and what it left behind.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KH_NODE_PUNCH_H
+#define KH_NODE_PUNCH_H
+
+#include "node/node.h"
+#include "punch/punch.h"
+#include "stun/stun.h"
+
+#define KH_NODE_KEPT_MAX (2 * KH_ROOM_MEMBERS_MAX) /* sockets that won a punch, old and new */
+
+enum kh_node_punch_phase {
+    PUNCH_RESTS,
+    PUNCH_WISHES,  /* sockets are asked for */
+    PUNCH_SAMPLES, /* the server is asked which port a fresh one got */
+    PUNCH_WAITS,   /* for the peer's sample */
+    PUNCH_RUNS,
+};
+
+struct kh_node_punch {
+    bool is_off; /* by option */
+    enum kh_node_punch_phase phase;
+    struct kh_room_member_id with; /* whom, unless it rests */
+    struct kh_punch_plan plan;
+    struct kh_punch machine;
+    uint16_t sockets[KH_PUNCH_SOCKETS_MAX];
+    size_t socket_count;
+    size_t first;          /* of those the machine uses: one may be for the sample */
+    struct kh_addr base;   /* ours, with the main port */
+    struct kh_addr target; /* the peer's, as far as it is known */
+    struct kh_addr server; /* for samples */
+    struct kh_stun_transaction sample;
+    bool is_wished;        /* for sockets */
+    uint16_t sampled_port; /* 0: not yet */
+    kh_time wait_until;    /* for the sample, or the peer's */
+    kh_time rest_until;    /* no other punch before this */
+    struct {
+        uint16_t port; /* 0: none */
+        struct kh_room_member_id by;
+    } kept[KH_NODE_KEPT_MAX];
+    struct kh_node_punch_stats stats;
+};
+
+/* What a neighbour means to us as one to punch with. */
+struct kh_node_punch_view {
+    kh_time since;      /* it is here, and no direct path; KH_NEVER: not so */
+    kh_time not_before; /* after failures */
+    unsigned failures;  /* in a row */
+    kh_time asked_at;   /* when it last said a word; 0: it said none, or we did as it said */
+    struct kh_punch_message asked;
+};
+
+struct kh_node_neighbour;
+
+/* ---- place.c ---- */
+/* Where the server sees us by IPv4 and UDP, and from which address of ours; false: nowhere. */
+bool kh_node_own_place(const struct kh_node *node, struct kh_addr *base, struct kh_addr *mapped);
+/* Where it is seen: an address that its sealed card names and the server confirms. */
+bool kh_node_place_of(const struct kh_node_neighbour *neighbour, struct kh_addr *out);
+
+/* ---- punch.c ---- */
+void kh_node_punch_joined(struct kh_node *node, const struct kh_addr *server);
+/* The neighbour's word, as the room brought it. */
+void kh_node_punch_hear(struct kh_node *node, const struct kh_room_member_id *from,
+                        struct kh_span word);
+bool kh_node_punch_step(struct kh_node *node);
+kh_time kh_node_punch_timeout(const struct kh_node *node);
+
+/* ---- knock.c: one punch, from its wish for sockets to its end ---- */
+void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbour,
+                         const struct kh_punch_plan *plan, const struct kh_addr *target);
+/* The server's answer to a sample. */
+bool kh_node_knock_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
+bool kh_node_knock_step(struct kh_node *node, struct kh_node_neighbour *neighbour);
+/* Nothing can be done, nor ended, before our owner has answered. */
+bool kh_node_knock_is_waiting_for_sockets(const struct kh_node *node);
+/* True if nothing came of it. */
+bool kh_node_knock_is_over(const struct kh_node *node);
+/* neighbour may be NULL: it is gone. */
+void kh_node_knock_end(struct kh_node *node, struct kh_node_neighbour *neighbour);
+kh_time kh_node_knock_timeout(const struct kh_node *node);
+/* Gives back sockets that won a punch and carry nothing any more. */
+bool kh_node_knock_sweep(struct kh_node *node);
+
+#endif
