@@ -181,6 +181,24 @@ def certificate_is_reloaded():
         return finish(party, alice, bob, text)
 
 
+def connection_breaks():
+    """The boxes forget all mappings: the connections to server and relay are made anew."""
+    with tls_world(2, 'drop') as (party, hosts):
+        alice, bob, _, _ = meet_by_relay(party, *hosts)
+        talk(alice, bob, 'Before', via='channel')
+        for host in hosts:
+            host.box.rebind()
+        started = time.monotonic()
+        talk(alice, bob, 'After')
+        words = time.monotonic() - started
+        for chat in (alice, bob):
+            chat.wait(lambda chat=chat: len(chat.events('path', kind='relayed')) >= 2,
+                      f'{chat.name}: another relayed path')
+        relayed = time.monotonic() - started
+        return finish(party, alice, bob,
+                      f'words after {words * 1000:.0f} ms, relayed after {relayed * 1000:.0f} ms')
+
+
 def ask_doctor(party, host, server):
     done = subprocess.run(
         ['nsenter', f'--net=/var/run/netns/{host.netns}', party.lab.program('knothole'), 'doctor',
@@ -212,7 +230,7 @@ def doctor_tells_tls():
 
 CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_side,
          only_443_on_both_sides, https_link_plain_is_swallowed, https_link_plain_is_reset,
-         certificate_is_reloaded, doctor_tells_tls)
+         certificate_is_reloaded, connection_breaks, doctor_tells_tls)
 
 
 def main():
