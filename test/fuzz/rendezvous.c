@@ -67,8 +67,15 @@ static void drain_client(struct world *world, size_t n)
     }
     while (kh_rendezvous_client_next_transmit(world->clients[n], &out)) {
         out.from = world->addrs[n];
+        out.from.transport = out.to.transport;
         put(world, &out);
     }
+}
+
+/* By whatever transport. */
+static bool is_there(const struct kh_addr *to, const struct kh_addr *place)
+{
+    return to->port == place->port && kh_addr_ip_equal(to, place);
 }
 
 static void deliver(struct world *world, const struct packet *packet)
@@ -85,12 +92,12 @@ static void deliver(struct world *world, const struct packet *packet)
     struct kh_stun_message message;
 
     for (size_t n = 0; n < CLIENTS; n++) {
-        if (!kh_addr_equal(&packet->to, &world->addrs[n]))
+        if (!is_there(&packet->to, &world->addrs[n]))
             continue;
         kh_rendezvous_client_handle_datagram(world->clients[n], world->now, &datagram);
         drain_client(world, n);
     }
-    if (!kh_addr_equal(&packet->to, &world->server) ||
+    if (!is_there(&packet->to, &world->server) ||
         kh_stun_parse(packet->data, packet->len, &message) != KH_OK)
         return;
     if (kh_rendezvous_wants_offer(&message, &member))
@@ -224,12 +231,14 @@ static void forge_to_client(struct world *world, size_t n)
 {
     const struct kh_rendezvous_client *client = world->clients[n];
     struct packet packet = {.from = world->server, .to = world->addrs[n]};
+    uint8_t transport = client->session.server.transport;
     unsigned class = kh_read_u8(&world->input) % 4;
     unsigned method = KH_STUN_JOIN + kh_read_u8(&world->input) % 5;
     const uint8_t *id = client->update.active ? client->update.id : client->signals[0].ask.id;
     struct kh_stun_writer writer = kh_stun_begin(packet.data, sizeof packet.data,
                                                  (enum kh_stun_class) class, (uint16_t)method, id);
 
+    packet.from.transport = packet.to.transport = transport;
     add_attributes(world, &writer);
     packet.len = kh_rendezvous_finish(&writer, &client->session.keys.to_client);
     if (packet.len > 0)
@@ -289,11 +298,14 @@ static void command(struct world *world)
 static bool build(struct world *world)
 {
     struct kh_rendezvous_registry_config server = {.seed = {1}, .members_max = 4};
-    struct kh_rendezvous_client_config client = {.server_count = 1, .room_seed = {{2}}};
+    struct kh_rendezvous_client_config client = {.server_count = 3, .room_seed = {{2}}};
 
     world->server = kh_addr_ipv4(203, 0, 113, 1, 3478);
     world->now = KH_SECONDS(1000);
-    client.servers[0] = world->server;
+    for (uint8_t transport = KH_UDP; transport <= KH_TLS; transport++) {
+        client.servers[transport] = world->server;
+        client.servers[transport].transport = transport;
+    }
     if (kh_rendezvous_registry_new(&world->registry, &server) != KH_OK)
         return false;
     for (uint8_t n = 0; n < CLIENTS; n++) {
