@@ -310,6 +310,7 @@ static int run(struct kh_chat *chat)
                                              .name = options->name,
                                              .state_dir = options->state_dir,
                                              .paths = options->paths,
+                                             .local_name = options->local_name,
                                              .server_udp_only = options->server_udp_only,
                                              .no_port_mapping = options->no_port_mapping,
                                              .no_punching = options->no_punching,

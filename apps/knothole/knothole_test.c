@@ -74,6 +74,10 @@ static void options_are_read(void **state)
     assert_false(options.no_punching);
     assert_true(parse(ARG("--no-punching"), ARG("x"), NULL));
     assert_true(options.no_punching);
+    assert_null(options.local_name);
+    assert_true(parse(ARG("--local-name=pc1.local"), ARG("x"), NULL));
+    assert_string_equal(options.local_name, "pc1.local");
+    assert_false(parse(ARG("--local-name=pc1.lan"), ARG("x"), NULL));
     assert_true(parse(ARG("--help"), NULL, NULL));
     assert_true(options.help);
 }

@@ -29,6 +29,9 @@ const char kh_options_help[] =
     "  --ice all|direct|relay\n"
     "                       which paths may be used (default: all); direct: through no relay;\n"
     "                       relay: never without, so that no member learns an address of yours\n"
+    "  --local-name NAME.local\n"
+    "                       tell this instead of your private addresses: only who is on your\n"
+    "                       network finds them (something must answer to it: avahi-daemon)\n"
     "  --no-port-mapping    do not ask the router for a port (PCP, NAT-PMP, UPnP)\n"
     "  --no-punching        do not guess ports of hard NATs; be relayed instead\n"
     "  --linger SECONDS     at the end of input, wait this long for the first member to appear\n"
@@ -49,6 +52,7 @@ enum {
     OPTION_JSON,
     OPTION_STATE,
     OPTION_ICE,
+    OPTION_LOCAL_NAME,
     OPTION_NO_PORT_MAPPING,
     OPTION_NO_PUNCHING,
     OPTION_LINGER,
@@ -63,6 +67,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"state", required_argument, NULL, OPTION_STATE},
     {"ice", required_argument, NULL, OPTION_ICE},
+    {"local-name", required_argument, NULL, OPTION_LOCAL_NAME},
     {"no-port-mapping", no_argument, NULL, OPTION_NO_PORT_MAPPING},
     {"no-punching", no_argument, NULL, OPTION_NO_PUNCHING},
     {"linger", required_argument, NULL, OPTION_LINGER},
@@ -161,6 +166,10 @@ static bool apply(struct kh_options *out, int option, const char *value, char *w
         return value[0] != '\0' || fail(why, "--state needs the name of a directory");
     case OPTION_ICE:
         return set_ice(out, value, why);
+    case OPTION_LOCAL_NAME:
+        out->local_name = value;
+        return kh_text_is_local_name(value, strlen(value)) ||
+               fail(why, "--local-name looks like my-machine.local, not \"%.80s\"", value);
     case OPTION_NO_PORT_MAPPING:
         out->no_port_mapping = true;
         return true;

@@ -19,6 +19,7 @@ struct kh_options {
     bool server_udp_only;
     bool no_port_mapping;
     bool no_punching;
+    const char *local_name; /* NULL: none */
     uint64_t linger_ms;
     enum kh_runtime_log_level log_level;
     bool log_addresses;

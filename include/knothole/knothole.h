@@ -37,7 +37,7 @@ enum kh_runtime_result {
     KH_RUNTIME_OK,
     KH_RUNTIME_BAD_SERVER, /* not host, host:port, http://… or https://… */
     KH_RUNTIME_BAD_LINK,   /* not a link, or a mistyped or cut one */
-    KH_RUNTIME_BAD_NAME,   /* empty, too long, or not fit to be shown */
+    KH_RUNTIME_BAD_NAME,   /* empty, too long, or not fit to be shown; or no name under .local */
     KH_RUNTIME_BAD_TEXT,   /* empty, too long, or not UTF-8 fit to be shown */
     KH_RUNTIME_FULL,       /* too much is undelivered: say it again after a DELIVERED event */
     KH_RUNTIME_NO_STATE,   /* the state directory cannot be used */
@@ -67,6 +67,10 @@ struct kh_runtime_config {
     enum kh_runtime_paths paths;
     bool server_udp_only;  /* no TCP to the server where UDP gets no answer */
     bool no_punching;      /* never guess the ports of a NAT: where that is needed, be relayed */
+    /* This machine's name under .local, told to the others instead of its private addresses: who is
+     * on the same link finds them by it (mDNS), nobody else learns them.  Something on this machine
+     * must answer to it.  NULL: none. */
+    const char *local_name;
     bool no_port_mapping;  /* do not ask the router for a port; _PATHS_RELAY never does */
 
     /* Events wait: take them all.  Called from the loop; every call, close too, is allowed in it.

@@ -175,3 +175,21 @@ bool kh_text_is_name(const char *text, size_t len)
     }
     return true;
 }
+
+bool kh_text_is_local_name(const char *text, size_t len)
+{
+    static const char domain[] = ".local";
+    const size_t domain_len = sizeof domain - 1;
+
+    if (len <= domain_len || len > KH_TEXT_LOCAL_NAME_MAX ||
+        memcmp(text + len - domain_len, domain, domain_len) != 0)
+        return false;
+    for (size_t i = 0; i < len - domain_len; i++) {
+        char c = text[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-'))
+            return false;
+    }
+    return true;
+}

@@ -36,4 +36,10 @@ bool kh_text_is_showable(const char *text, size_t len, bool lines);
  * than U+0020, and characters of no width.  Empty text is a name too. */
 bool kh_text_is_name(const char *text, size_t len);
 
+#define KH_TEXT_LOCAL_NAME_MAX 69 /* one label of 63 bytes and ".local" */
+
+/* True for one label of letters, digits and hyphens, followed by ".local" (RFC 6762): what browsers
+ * hide their addresses behind, and what machines call themselves. */
+bool kh_text_is_local_name(const char *text, size_t len);
+
 #endif

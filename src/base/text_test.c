@@ -212,9 +212,33 @@ static void names_that_look_alike_are_refused(void **state)
         assert_false(kh_text_is_name(bad[i], strlen(bad[i])));
 }
 
+static void local_names_are_one_label(void **state)
+{
+    static const char *const good[] = {"0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0.local", "pc1.local",
+                                       "A-9.local"};
+    static const char *const bad[] = {
+        "",
+        ".local",
+        "local",
+        "a.b.local",
+        "pc1.local.",
+        "pc 1.local",
+        "pc1.lan",
+        "pc1.LOCAL",
+        "p\xc3\xa4.local",
+        "a123456789a123456789a123456789a123456789a123456789a1234567890123.local"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(kh_text_is_local_name(good[i], strlen(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(kh_text_is_local_name(bad[i], strlen(bad[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(local_names_are_one_label),
         cmocka_unit_test(hex_survives),
         cmocka_unit_test(hostile_hex_does_not_parse),
         cmocka_unit_test(base64url_is_that_of_rfc_4648),

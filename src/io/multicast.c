@@ -159,13 +159,17 @@ bool kh_io_multicast_open(struct kh_io_multicast *multicast, const struct kh_add
     return multicast->fds[ASK_IPV4] >= 0 || multicast->fds[ASK_IPV6] >= 0;
 }
 
+void kh_io_multicast_drop(struct kh_io_multicast *multicast, size_t socket)
+{
+    if (multicast->fds[socket] >= 0)
+        close(multicast->fds[socket]);
+    multicast->fds[socket] = -1;
+}
+
 void kh_io_multicast_close(struct kh_io_multicast *multicast)
 {
-    for (size_t i = 0; i < KH_IO_MULTICAST_SOCKETS; i++) {
-        if (multicast->fds[i] >= 0)
-            close(multicast->fds[i]);
-        multicast->fds[i] = -1;
-    }
+    for (size_t i = 0; i < KH_IO_MULTICAST_SOCKETS; i++)
+        kh_io_multicast_drop(multicast, i);
 }
 
 /* ---- sending and receiving ---- */

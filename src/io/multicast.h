@@ -23,6 +23,7 @@ struct kh_io_multicast {
 /* True if at least one socket can ask.  To be closed in any case. */
 bool kh_io_multicast_open(struct kh_io_multicast *multicast, const struct kh_addr *group4,
                           const struct kh_addr *group6);
+void kh_io_multicast_drop(struct kh_io_multicast *multicast, size_t socket); /* closes one */
 void kh_io_multicast_close(struct kh_io_multicast *multicast);
 
 /* Sends to the group in `to`, on each link that is up; one after another is fine, too. */

@@ -65,7 +65,7 @@ enum kh_status kh_mdns_ask(struct kh_mdns *mdns, kh_time now, const char *name,
                            enum kh_family family)
 {
     assert(family == KH_FAMILY_IPV4 || family == KH_FAMILY_IPV6);
-    if (!kh_mdns_is_name(name, strlen(name)))
+    if (!kh_text_is_local_name(name, strlen(name)))
         return KH_ERR_FORMAT;
     if (find(mdns, name, family) != NULL)
         return KH_OK;

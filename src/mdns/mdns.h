@@ -10,20 +10,17 @@
 #define KH_MDNS_MDNS_H
 
 #include "base/datagram.h"
+#include "base/text.h"
 #include "base/time.h"
 
 #define KH_MDNS_PORT 5353
-#define KH_MDNS_NAME_MAX 69     /* one label of 63 bytes and ".local" */
+#define KH_MDNS_NAME_MAX KH_TEXT_LOCAL_NAME_MAX
 #define KH_MDNS_QUESTIONS_MAX 8 /* at the same time */
 #define KH_MDNS_ADDRS_MAX 4     /* of one name that are told */
 #define KH_MDNS_QUERY_MAX 96
 
 /* The groups that all who answer have joined. */
 struct kh_addr kh_mdns_group(enum kh_family family);
-
-/* True for one label of letters, digits and hyphens, followed by ".local": what browsers hide their
- * addresses behind, and what machines call themselves. */
-bool kh_mdns_is_name(const char *name, size_t len);
 
 struct kh_mdns_answer {
     char name[KH_MDNS_NAME_MAX + 1]; /* as it was asked for */
@@ -51,7 +48,7 @@ struct kh_mdns {
 void kh_mdns_init(struct kh_mdns *mdns);
 
 /* A question that is asked already is not asked twice: one answer comes.  KH_ERR_FORMAT: not a
- * name as above.  KH_ERR_FULL: wait for an answer first. */
+ * kh_text_is_local_name.  KH_ERR_FULL: wait for an answer first. */
 KH_MUST_USE enum kh_status kh_mdns_ask(struct kh_mdns *mdns, kh_time now, const char *name,
                                        enum kh_family family);
 void kh_mdns_handle_datagram(struct kh_mdns *mdns, const struct kh_datagram *datagram);

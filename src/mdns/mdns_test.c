@@ -81,29 +81,11 @@ static struct kh_mdns_answer expect_answer(const char *name, size_t count)
 static const uint8_t pc1_is_7[] = {HEADER(1), LABEL_NAME, 0, 1,   FLUSH_IN, 0, 0, 0,
                                    120,       0,          4, 192, 168,      1, 7};
 
-static void names_are_one_label_under_local(void **state)
+static void other_names_are_not_asked_for(void **state)
 {
-    static const char *const good[] = {NAME, "pc1.local", "A-9.local"};
-    static const char *const bad[] = {
-        "",
-        ".local",
-        "local",
-        "a.b.local",
-        "pc1.local.",
-        "pc 1.local",
-        "pc1.lan",
-        "pc1.LOCAL",
-        "p\xc3\xa4.local",
-        "a123456789a123456789a123456789a123456789a123456789a1234567890123"
-        ".local"};
-
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
-        assert_true(kh_mdns_is_name(good[i], strlen(good[i])));
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_false(kh_mdns_is_name(bad[i], strlen(bad[i])));
-        assert_int_equal(kh_mdns_ask(&mdns, NOW, bad[i], KH_FAMILY_IPV4), KH_ERR_FORMAT);
-    }
+    assert_int_equal(kh_mdns_ask(&mdns, NOW, "pc1.example", KH_FAMILY_IPV4), KH_ERR_FORMAT);
+    assert_int_equal(drain_queries(), 0);
 }
 
 static void both_groups_are_asked_for_a_unicast_answer(void **state)
@@ -172,123 +154,27 @@ static void an_answer_ends_the_question(void **state)
     assert_int_equal(drain_queries(), 2); /* pc2 is still asked for */
 }
 
+/* clang-format off */
+static const uint8_t pc1_has_several[] = {
+    0, 7, 0x84, 0, 0, 1, 0, 3, 0, 0, 0, 1, LABEL_NAME, 0, 28, 0x80, 1, /* the question */
+    POINTER_TO_FIRST, 0, 28, IN, 0, 0, 0, 10, 0, 16,                   /* fe80::1 */
+    0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+    POINTER_TO_FIRST, 0, 16, IN, 0, 0, 0, 10, 0, 2, 1, 'x',            /* TXT */
+    POINTER_TO_FIRST, 0, 28, FLUSH_IN, 0, 0, 0, 10, 0, 16,             /* fd00::2 */
+    0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+    POINTER_TO_FIRST, 0, 28, IN, 0, 0, 0, 10, 0, 16,                   /* the same again */
+    0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+};
+/* clang-format on */
+
 /* As some answer: with the question, several records, compressed names, other types between. */
 static void several_records_are_read(void **state)
 {
-    static const uint8_t message[] = {
-        0,
-        7,
-        0x84,
-        0,
-        0,
-        1,
-        0,
-        3,
-        0,
-        0,
-        0,
-        1,
-        LABEL_NAME,
-        0,
-        28,
-        0x80,
-        1, /* the question */
-        POINTER_TO_FIRST,
-        0,
-        28,
-        IN,
-        0,
-        0,
-        0,
-        10,
-        0,
-        16,
-        0xfe,
-        0x80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        1, /* fe80::1 */
-        POINTER_TO_FIRST,
-        0,
-        16,
-        IN,
-        0,
-        0,
-        0,
-        10,
-        0,
-        2,
-        1,
-        'x', /* TXT */
-        POINTER_TO_FIRST,
-        0,
-        28,
-        FLUSH_IN,
-        0,
-        0,
-        0,
-        10,
-        0,
-        16,
-        0xfd,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        2, /* fd00::2 */
-        POINTER_TO_FIRST,
-        0,
-        28,
-        IN,
-        0,
-        0,
-        0,
-        10,
-        0,
-        16,
-        0xfd,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        2, /* the same again */
-    };
     struct kh_mdns_answer answer;
 
     (void)state;
     ask("pc1.local", KH_FAMILY_IPV6);
-    receive(message, sizeof message);
+    receive(pc1_has_several, sizeof pc1_has_several);
     answer = expect_answer("pc1.local", 2);
     assert_int_equal(answer.family, KH_FAMILY_IPV6);
     assert_int_equal(answer.addrs[0].ip[0], 0xfe);
@@ -375,7 +261,7 @@ static void no_more_than_eight_at_a_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(names_are_one_label_under_local, set_up),
+        cmocka_unit_test_setup(other_names_are_not_asked_for, set_up),
         cmocka_unit_test_setup(both_groups_are_asked_for_a_unicast_answer, set_up),
         cmocka_unit_test_setup(three_rounds_and_a_second_are_all, set_up),
         cmocka_unit_test_setup(an_answer_ends_the_question, set_up),

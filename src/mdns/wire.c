@@ -27,26 +27,13 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
 }
 
-bool kh_mdns_is_name(const char *name, size_t len)
-{
-    const size_t domain_len = sizeof domain - 1;
-
-    if (len <= domain_len || len > KH_MDNS_NAME_MAX ||
-        memcmp(name + len - domain_len, domain, domain_len) != 0)
-        return false;
-    for (size_t i = 0; i < len - domain_len; i++)
-        if (!is_letter(name[i]))
-            return false;
-    return true;
-}
-
 size_t kh_mdns_write_query(const char *name, enum kh_family family,
                            uint8_t out[static KH_MDNS_QUERY_MAX])
 {
     struct kh_writer writer = kh_writer_to(out, KH_MDNS_QUERY_MAX);
     size_t host_len = strlen(name) - (sizeof domain - 1);
 
-    assert(kh_mdns_is_name(name, strlen(name)));
+    assert(kh_text_is_local_name(name, strlen(name)));
     kh_write_zeros(&writer, 4);
     kh_write_u16(&writer, 1);
     kh_write_zeros(&writer, 6);

@@ -14,6 +14,7 @@
 #include "base/outbox.h"
 #include "base/ring.h"
 #include "node/classify.h"
+#include "node/names.h"
 #include "node/node.h"
 #include "node/punch.h"
 #include "node/relayed.h"
@@ -92,6 +93,9 @@ struct kh_node_neighbour {
     bool hurry_due; /* the server has it again: signals reach it */
     bool close_due;
     bool farewell; /* its channel was open when we began to leave */
+
+    struct kh_node_name names[KH_ROOM_NAMED_MAX]; /* as in its card */
+    unsigned names_asked;                         /* in all */
 };
 
 /* A name and the key it came with. */
@@ -120,6 +124,8 @@ struct kh_node {
     struct kh_room_member_id id;
     uint8_t identity[KH_KEY_LEN];
     char name[KH_ROOM_NAME_MAX + 1];
+    char local_name[KH_TEXT_LOCAL_NAME_MAX + 1];
+    struct kh_node_question questions[KH_NODE_QUESTIONS_MAX];
     struct kh_addr servers[KH_RENDEZVOUS_SERVERS_MAX];
     size_t server_count;
     struct kh_ice_credentials credentials; /* one pair for all neighbours: it stands in the card */
@@ -226,6 +232,10 @@ bool kh_node_step_neighbour(struct kh_node *node, struct kh_node_neighbour *neig
 bool kh_node_step_peer_event(struct kh_node *node, struct kh_node_neighbour *neighbour);
 bool kh_node_step_peer(struct kh_node *node, struct kh_node_neighbour *neighbour);
 kh_time kh_node_peer_timeout(const struct kh_node *node, const struct kh_node_neighbour *neighbour);
+
+/* False for addresses that nobody can have, and those that would make us talk to ourselves or into
+ * a wire we are not on, because a card, a name or the server says so. */
+bool kh_node_make_reachable(const struct kh_node *node, struct kh_addr *addr);
 
 /* ---- alert.c ---- */
 bool kh_node_step_alert(struct kh_node *node);

@@ -223,7 +223,8 @@ size_t kh_node_list_hosts(const struct kh_node *node,
         for (size_t i = 0; i < LOCALS_MAX && count < KH_ROOM_CANDIDATES_MAX; i++) {
             const struct kh_node_local *local = &node->locals[i];
 
-            if (local->in_use && is_by_tcp(&local->candidate) == (by_tcp == 1))
+            if (local->in_use && is_by_tcp(&local->candidate) == (by_tcp == 1) &&
+                !kh_node_names_hide(node, &local->candidate))
                 out[count++] = told(&local->candidate);
         }
     }

@@ -84,6 +84,29 @@ static void what_the_server_sees_is_a_candidate_and_in_the_card(void **state)
     free(node);
 }
 
+static void a_name_is_told_instead_of_private_addresses(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_room_named named[KH_ROOM_NAMED_MAX];
+
+    (void)state;
+    assert_true(add(node, "10.0.0.5"));
+    assert_true(add(node, "10.0.1.5")); /* another link, the same port */
+    assert_true(add(node, "[fd00::5]"));
+    assert_true(add(node, "[2001:db8::5]"));
+    assert_int_equal(kh_node_names_list(node, named), 0);
+    memcpy(node->local_name, "pc1.local", sizeof "pc1.local");
+    assert_hosts(node, 1, (const char *[]){"[2001:db8::5]"});
+    assert_int_equal(kh_node_names_list(node, named), 2);
+    assert_string_equal(named[0].host, "pc1.local");
+    assert_int_equal(named[0].family, KH_FAMILY_IPV4);
+    assert_int_equal(named[0].port, addr_of("10.0.0.5").port);
+    assert_int_equal(named[1].family, KH_FAMILY_IPV6);
+    node->paths = KH_NODE_PATHS_RELAY;
+    assert_int_equal(kh_node_names_list(node, named), 0);
+    free(node);
+}
+
 static void a_mapped_port_is_told_while_its_base_is_ours(void **state)
 {
     struct kh_node *node = calloc(1, sizeof *node);
@@ -212,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loopback_counts_only_where_nothing_better_is),
         cmocka_unit_test(what_the_server_sees_is_a_candidate_and_in_the_card),
+        cmocka_unit_test(a_name_is_told_instead_of_private_addresses),
         cmocka_unit_test(a_mapped_port_is_told_while_its_base_is_ours),
         cmocka_unit_test(tcp_is_told_once_somebody_needs_it),
         cmocka_unit_test(who_hides_tells_no_tcp_either),

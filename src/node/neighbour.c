@@ -69,6 +69,7 @@ void kh_node_drop_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
     neighbour->given.locals = 0;
     neighbour->given.remotes = 0;
     neighbour->given.credentials = false;
+    kh_node_names_repeat(neighbour);
     neighbour->withdrawn_count = 0;
     kh_node_mail_clear(&neighbour->mail);
 }
@@ -148,6 +149,7 @@ void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour
         neighbour->given.credentials = false;
     neighbour->given.remotes = 0; /* what is given twice changes nothing */
     note_withdrawn(neighbour, card);
+    kh_node_names_follow(neighbour, card);
     neighbour->card = *card;
     kh_node_tcp_follow(node, card);
     if (renamed && neighbour->room.present)
@@ -225,5 +227,6 @@ static bool step_room(struct kh_node *node, struct kh_node_neighbour *neighbour)
 bool kh_node_step_neighbour(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     return kh_node_step_peer_event(node, neighbour) || step_presence(node, neighbour) ||
-           step_room(node, neighbour) || kh_node_step_peer(node, neighbour);
+           step_room(node, neighbour) || kh_node_names_step(node, neighbour) ||
+           kh_node_step_peer(node, neighbour);
 }

@@ -60,6 +60,8 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     enum kh_status status;
 
     assert(config->server_count <= KH_RENDEZVOUS_SERVERS_MAX);
+    assert(config->local_name[0] == '\0' ||
+           kh_text_is_local_name(config->local_name, strlen(config->local_name)));
     if (node == NULL)
         return KH_ERR_MEMORY;
     node->paths = config->paths;
@@ -75,6 +77,7 @@ enum kh_status kh_node_new(struct kh_node **out, const struct kh_node_config *co
     node->relayed.ask_at = KH_NEVER;
     memcpy(node->servers, config->servers, sizeof node->servers);
     memcpy(node->name, config->name, sizeof node->name);
+    memcpy(node->local_name, config->local_name, sizeof node->local_name);
     kh_ed25519_public(&config->identity, node->identity);
     kh_rng_init(&node->rng, config->seed);
     kh_rng_bytes(&node->rng, node->id.bytes, sizeof node->id.bytes);
@@ -185,6 +188,13 @@ void kh_node_remove_mapped(struct kh_node *node, kh_time now, const struct kh_ad
         if (kh_addr_equal(&node->ports[i].mapped, mapped))
             node->ports[i] = (struct kh_node_port){0};
     ports_changed(node);
+}
+
+void kh_node_named(struct kh_node *node, kh_time now, const char *name, enum kh_family family,
+                   const struct kh_addr *addrs, size_t count)
+{
+    begin_input(node, now);
+    kh_node_names_answer(node, name, family, addrs, count);
 }
 
 void kh_node_add_sockets(struct kh_node *node, kh_time now, const uint16_t *ports, size_t count)

@@ -35,6 +35,8 @@ struct kh_node_config {
     size_t server_count;
     struct kh_secret identity;
     char name[KH_ROOM_NAME_MAX + 1];
+    /* Ours under .local: told instead of our private addresses; empty: none. */
+    char local_name[KH_TEXT_LOCAL_NAME_MAX + 1];
     struct kh_rendezvous_ticket ticket;
     enum kh_node_paths paths;
     bool tcp_ipv4, tcp_ipv6; /* TCP is listened for on the port numbers of our UDP addresses, too */
@@ -57,6 +59,7 @@ enum kh_node_event_kind {
     KH_NODE_EVENT_ERROR,       /* code, text: cannot go on */
     KH_NODE_EVENT_SOCKETS,     /* socket_count: how many spare ones to open, kh_node_add_sockets */
     KH_NODE_EVENT_SOCKETS_SPENT, /* ports, socket_count: spare ones to close */
+    KH_NODE_EVENT_NAME,          /* text, family: who has this name on our links? kh_node_named */
     KH_NODE_EVENT_LEFT,          /* after leave: all is said, the node may be freed */
 };
 
@@ -71,12 +74,13 @@ struct kh_node_event {
     struct kh_addr mapped;
     struct kh_rendezvous_ticket ticket;
     struct kh_room_entry_id entry;
-    const char *text; /* MESSAGE: not terminated; WARNING and ERROR: terminated too */
+    const char *text; /* MESSAGE: not terminated; WARNING, ERROR and NAME: terminated too */
     size_t text_len;
     uint64_t time_ms;
     enum kh_room_carrier via;
     const uint16_t *ports;
     size_t socket_count;
+    enum kh_family family;
     const char *code; /* WARNING and ERROR: a word for programs, such as "name-changed-key" */
 };
 
@@ -127,6 +131,9 @@ void kh_node_remove_mapped(struct kh_node *node, kh_time now, const struct kh_ad
 /* Answers SOCKETS, once: the ports of so many new UDP sockets for IPv4, bound to all our addresses.
  * Fewer than asked for, or none, is an answer too. */
 void kh_node_add_sockets(struct kh_node *node, kh_time now, const uint16_t *ports, size_t count);
+/* Answers NAME: the addresses that were found, of which the first two are used; none, too. */
+void kh_node_named(struct kh_node *node, kh_time now, const char *name, enum kh_family family,
+                   const struct kh_addr *addrs, size_t count);
 /* Joins the room; call after the addresses are added.  What was said before goes with the join. */
 void kh_node_join(struct kh_node *node, kh_time now);
 /* See kh_room_say for the errors.  time_ms is Unix time. */

@@ -166,9 +166,7 @@ static const struct kh_addr *find_local(const struct kh_node *node, enum kh_addr
     return NULL;
 }
 
-/* Refuses addresses that nobody can have, and those that would make us talk to ourselves or into
- * a wire we are not on, because a card or the server says so. */
-static bool make_reachable(const struct kh_node *node, struct kh_addr *addr)
+bool kh_node_make_reachable(const struct kh_node *node, struct kh_addr *addr)
 {
     enum kh_addr_reach reach = kh_addr_reach(addr);
     const struct kh_addr *local;
@@ -215,7 +213,7 @@ static bool remote_candidate(const struct kh_node *node, const struct kh_node_ne
     }
     if (out->kind == KH_ICE_RELAYED && node->paths == KH_NODE_PATHS_DIRECT)
         return false;
-    return !kh_addr_is_none(&out->addr) && make_reachable(node, &out->addr);
+    return !kh_addr_is_none(&out->addr) && kh_node_make_reachable(node, &out->addr);
 }
 
 static bool take_remote(struct kh_node *node, struct kh_node_neighbour *neighbour)
@@ -326,8 +324,9 @@ bool kh_node_step_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
     if (neighbour->peer == NULL)
         return create(node, neighbour);
     return give_local(node, neighbour) || take_remote(node, neighbour) ||
-           give_remote(node, neighbour) || give_credentials(node, neighbour) ||
-           give_mail(node, neighbour) || give_notes(node, neighbour);
+           give_remote(node, neighbour) || kh_node_names_give(node, neighbour) ||
+           give_credentials(node, neighbour) || give_mail(node, neighbour) ||
+           give_notes(node, neighbour);
 }
 
 kh_time kh_node_peer_timeout(const struct kh_node *node, const struct kh_node_neighbour *neighbour)

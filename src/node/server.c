@@ -25,6 +25,7 @@ size_t kh_node_write_card(struct kh_node *node, uint8_t out[static KH_ROOM_CARD_
     memcpy(card.ufrag, node->credentials.ufrag, sizeof node->credentials.ufrag);
     memcpy(card.password, node->credentials.password, sizeof node->credentials.password);
     card.candidate_count = kh_node_list_hosts(node, card.candidates);
+    card.named_count = kh_node_names_list(node, card.named);
     do
         len = kh_room_seal_card(node->room, &card, out);
     while (len == 0 && card.candidate_count-- > 0);

@@ -30,7 +30,8 @@
 #define TRANSPORT_EITHER 4u
 #define WHAT_IPV6 1u
 
-#define EXTENSION_NAT 1 /* the numbers of nat/class.h */
+#define EXTENSION_NAT 1   /* the numbers of nat/class.h */
+#define EXTENSION_NAMED 2 /* what 1 · port 2 · name */
 
 bool kh_room_name_is_valid(const char *name, size_t len)
 {
@@ -104,6 +105,18 @@ static void write_nat(struct kh_writer *writer, const struct kh_nat_class *nat)
     kh_write_bytes(writer, bytes, sizeof bytes);
 }
 
+static void write_named(struct kh_writer *writer, const struct kh_room_named *named)
+{
+    size_t len = strlen(named->host);
+
+    assert(kh_text_is_local_name(named->host, len) && named->port != 0);
+    kh_write_u8(writer, EXTENSION_NAMED);
+    kh_write_u8(writer, (uint8_t)(3 + len));
+    kh_write_u8(writer, named->family == KH_FAMILY_IPV6 ? WHAT_IPV6 : 0u);
+    kh_write_u16(writer, named->port);
+    kh_write_bytes(writer, named->host, len);
+}
+
 static void write_body(struct kh_writer *writer, const struct kh_room_card *card)
 {
     kh_write_u8(writer, CARD_VERSION);
@@ -119,6 +132,8 @@ static void write_body(struct kh_writer *writer, const struct kh_room_card *card
     for (size_t i = 0; i < card->candidate_count; i++)
         write_candidate(writer, &card->candidates[i]);
     write_nat(writer, &card->nat);
+    for (size_t i = 0; i < card->named_count; i++)
+        write_named(writer, &card->named[i]);
 }
 
 static struct kh_room_claim claim_of(const struct kh_room_keys *keys,
@@ -217,6 +232,26 @@ static void read_candidate(struct kh_reader *reader, struct kh_room_card *card)
     read_transport(transport, candidate);
 }
 
+/* By UDP and of kind host, as there are no others; what a later version makes of it is skipped. */
+static void read_named(const uint8_t *bytes, size_t len, struct kh_room_card *card)
+{
+    struct kh_reader reader = kh_reader_of(bytes, len);
+    uint8_t what = kh_read_u8(&reader);
+    uint16_t port = kh_read_u16(&reader);
+    size_t host_len = reader.left;
+    const uint8_t *host = kh_read_bytes(&reader, host_len);
+    struct kh_room_named *named = &card->named[card->named_count];
+
+    if (reader.failed || (what & ~WHAT_IPV6) != 0 || port == 0 ||
+        card->named_count == KH_ROOM_NAMED_MAX ||
+        !kh_text_is_local_name((const char *)host, host_len))
+        return;
+    *named = (struct kh_room_named){
+        .family = (what & WHAT_IPV6) != 0 ? KH_FAMILY_IPV6 : KH_FAMILY_IPV4, .port = port};
+    memcpy(named->host, host, host_len);
+    card->named_count++;
+}
+
 /* Unknown ones are skipped. */
 static void read_extension(struct kh_reader *reader, uint8_t nat, struct kh_room_card *card)
 {
@@ -226,6 +261,8 @@ static void read_extension(struct kh_reader *reader, uint8_t nat, struct kh_room
 
     if (type == EXTENSION_NAT && bytes != NULL)
         kh_nat_class_parse(nat, bytes, len, &card->nat);
+    else if (type == EXTENSION_NAMED && bytes != NULL)
+        read_named(bytes, len, card);
 }
 
 static bool read_body(struct kh_reader *reader, struct kh_room_card *card)

@@ -101,12 +101,55 @@ static void cards_survive(void **state)
     struct kh_room_card card = make_card();
     struct kh_room_card back;
     uint8_t sealed[KH_ROOM_CARD_MAX];
-    size_t len = seal(&card, sealed);
+    size_t len;
 
     (void)state;
-    assert_int_equal(len, 28 + 64 + 74 + 9 + 5 + 23 + 1 + 7 + 7 + 19 + 11);
+    card.named_count = 1;
+    card.named[0] = (struct kh_room_named){"pc1.local", KH_FAMILY_IPV6, 4000};
+    len = seal(&card, sealed);
+    assert_int_equal(len, 28 + 64 + 74 + 9 + 5 + 23 + 1 + 7 + 7 + 19 + 11 + 14);
     assert_int_equal(open_as(&alice, sealed, len, &back), KH_OK);
     assert_memory_equal(&back, &card, sizeof card);
+}
+
+static void odd_names_are_skipped(void **state)
+{
+    static const uint8_t odd[][14] = {
+        {0x00, 0x10, 0x00, 'p', 'c', '1', '.', 'l', 'o', 'c', 'a', 'x'}, /* another domain */
+        {0x00, 0x00, 0x00, 'p', 'c', '1', '.', 'l', 'o', 'c', 'a', 'l'}, /* port 0 */
+        {0x10, 0x10, 0x00, 'p', 'c', '1', '.', 'l', 'o', 'c', 'a', 'l'}, /* another kind */
+        {0x02, 0x10, 0x00, 'p', 'c', '1', '.', 'l', 'o', 'c', 'a', 'l'}, /* not by UDP */
+    };
+    const size_t odd_len = 12;
+    uint8_t sealed[KH_ROOM_CARD_MAX], body[KH_ROOM_CARD_MAX];
+    struct kh_room_card card = {.revision = 1}, back;
+    size_t len;
+
+    (void)state;
+    kh_ed25519_public(&identity, card.identity);
+    len = open_body(sealed, seal(&card, sealed), body);
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0] + 1 + KH_ROOM_NAMED_MAX; i++) {
+        body[len++] = 2;
+        body[len++] = i < 4 ? (uint8_t)odd_len : i == 4 ? 2 : 12; /* the fifth is cut */
+        memcpy(body + len, odd[i < 4 ? i : 1], odd_len);
+        if (i > 4)
+            body[len + 2] = (uint8_t)i;
+        len += body[len - 1];
+    }
+    for (unsigned i = 0; i < 3; i++) { /* more than there is room for */
+        static const uint8_t good[] = {2, 12, 0, 1, 1, 'x', 'x', 'x', '.', 'l', 'o', 'c', 'a', 'l'};
+
+        memcpy(body + len, good, sizeof good);
+        len += sizeof good;
+    }
+    len = seal_body(body, len, sealed);
+    assert_int_equal(open_as(&alice, sealed, len, &back), KH_OK);
+    assert_int_equal(back.named_count, KH_ROOM_NAMED_MAX);
+    for (size_t i = 0; i < KH_ROOM_NAMED_MAX; i++) {
+        assert_string_equal(back.named[i].host, "pc1.local");
+        assert_int_equal(back.named[i].port, i + 5);
+        assert_int_equal(back.named[i].family, KH_FAMILY_IPV4);
+    }
 }
 
 static void an_empty_card_survives(void **state)
@@ -371,6 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cards_survive),
         cmocka_unit_test(an_empty_card_survives),
+        cmocka_unit_test(odd_names_are_skipped),
         cmocka_unit_test(the_largest_card_fits),
         cmocka_unit_test(each_altered_byte_and_each_cut_is_noticed),
         cmocka_unit_test(a_card_is_good_for_its_member_and_room_only),

@@ -13,6 +13,7 @@
 #ifndef KH_ROOM_ROOM_H
 #define KH_ROOM_ROOM_H
 
+#include "base/text.h"
 #include "base/addr.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -86,6 +87,15 @@ struct kh_room_candidate {
 #define KH_ROOM_ABILITY_DIRECT_ONLY 1u /* it talks through no relay, its own or another's */
 #define KH_ROOM_ABILITY_RELAY_ONLY 2u  /* it tells no address of its own, and answers at none */
 
+#define KH_ROOM_NAMED_MAX 4
+
+/* A host candidate whose address is a name that only its link knows (RFC 6762). */
+struct kh_room_named {
+    char host[KH_TEXT_LOCAL_NAME_MAX + 1];
+    enum kh_family family; /* of the address it stands for */
+    uint16_t port;
+};
+
 /* All a member tells the others about how to reach it and who it is. */
 struct kh_room_card {
     uint32_t revision;            /* grows; an older one never replaces a newer one */
@@ -96,6 +106,8 @@ struct kh_room_card {
     char password[65];
     struct kh_room_candidate candidates[KH_ROOM_CANDIDATES_MAX];
     size_t candidate_count;
+    struct kh_room_named named[KH_ROOM_NAMED_MAX];
+    size_t named_count;
     struct kh_nat_class nat;
     uint32_t abilities; /* KH_ROOM_ABILITY_…; unknown bits are ignored */
 };

@@ -18,9 +18,11 @@
 #include "io/interfaces.h"
 #include "io/udp.h"
 #include "node/node.h"
+#include "runtime/names.h"
 #include "runtime/note.h"
 #include "runtime/peers.h"
 #include "runtime/portmap.h"
+#include "runtime/prepare.h"
 #include "runtime/resolve.h"
 #include "runtime/spares.h"
 #include "runtime/state.h"
@@ -61,6 +63,7 @@ struct kh_runtime {
     struct kh_io_udp_set udp; /* the main sockets first, then spare ones */
     size_t main_count;
     struct kh_runtime_spares spares;
+    struct kh_runtime_names names;
     struct kh_runtime_tcp_set tcp;
     struct kh_runtime_peers peers;
     bool server_udp_only;
@@ -102,7 +105,8 @@ static void drain(struct kh_runtime *runtime)
     while (moved) {
         moved = false;
         while (kh_node_next_event(runtime->node, &event)) {
-            if (kh_runtime_spares_handle_event(&runtime->spares, &event))
+            if (kh_runtime_spares_handle_event(&runtime->spares, &event) ||
+                kh_runtime_names_handle_event(&runtime->names, &event))
                 continue;
             /* what is to be kept, before it is sent */
             kh_runtime_note_event(&runtime->note, runtime->node, &event);
@@ -266,6 +270,16 @@ static void on_handle_opened(void *context)
 static void on_handle_closed(void *context)
 {
     release(context);
+}
+
+static void on_name_answered(void *context, const struct kh_mdns_answer *answer)
+{
+    struct kh_runtime *runtime = context;
+
+    kh_node_named(runtime->node, kh_io_clock_now(), answer->name, answer->family, answer->addrs,
+                  answer->addr_count);
+    drain(runtime);
+    settle(runtime);
 }
 
 /* ---- interfaces ---- */
@@ -581,35 +595,16 @@ static enum kh_runtime_result prepare_node(struct kh_runtime *runtime,
                                            const struct kh_runtime_config *config, char *why)
 {
     struct kh_node_config *node = &runtime->node_config;
-    struct kh_room_link link;
-    struct kh_secret fresh;
-    bool done;
+    enum kh_runtime_result result =
+        kh_runtime_prepare(config, &runtime->state, &runtime->server, node, why);
 
-    if (kh_runtime_check_link(config->link, why) != KH_RUNTIME_OK ||
-        kh_room_link_parse(config->link, &link) != KH_OK)
-        return KH_RUNTIME_BAD_LINK;
-    runtime->server = link.server;
-    memcpy(node->secret, link.secret, sizeof node->secret);
-    kh_wipe(&link, sizeof link);
-    (void)snprintf(node->name, sizeof node->name, "%s", config->name);
-    static_assert((int)KH_RUNTIME_PATHS_DIRECT == (int)KH_NODE_PATHS_DIRECT &&
-                      (int)KH_RUNTIME_PATHS_RELAY == (int)KH_NODE_PATHS_RELAY,
-                  "the public words are those of node");
-    node->paths = (enum kh_node_paths)config->paths;
-    node->no_punching = config->no_punching;
-    kh_io_entropy_fill(node->seed, sizeof node->seed);
+    if (result != KH_RUNTIME_OK)
+        return result;
     if (config->log != NULL)
         node->log = (struct kh_log){.write = write_log,
                                     .context = runtime,
                                     .level = (enum kh_log_level)config->log_level,
                                     .show_addresses = config->log_addresses};
-    kh_io_entropy_fill(fresh.bytes, sizeof fresh.bytes);
-    done = kh_runtime_state_open(&runtime->state, config->state_dir, why) &&
-           kh_runtime_state_identity(&runtime->state, &fresh, &node->identity, why);
-    kh_wipe(&fresh, sizeof fresh);
-    if (!done)
-        return KH_RUNTIME_NO_STATE;
-    kh_runtime_state_load_ticket(&runtime->state, &runtime->server, &node->ticket);
     kh_runtime_note_init(&runtime->note, &runtime->state, &runtime->server, &node->identity);
     return KH_RUNTIME_OK;
 }
@@ -618,18 +613,10 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
                                        const struct kh_runtime_config *config,
                                        char why[static KH_RUNTIME_WHY_SIZE])
 {
-    size_t name_len = strlen(config->name);
     struct kh_runtime *runtime;
     enum kh_runtime_result result;
 
     assert(config->loop != NULL && config->wake != NULL);
-    if (name_len == 0 || name_len > KH_RUNTIME_NAME_MAX ||
-        !kh_text_is_name(config->name, name_len)) {
-        (void)snprintf(why, KH_RUNTIME_WHY_SIZE,
-                       "a name is 1 to %d bytes of UTF-8 without characters that cannot be seen",
-                       KH_RUNTIME_NAME_MAX);
-        return KH_RUNTIME_BAD_NAME;
-    }
     runtime = calloc(1, sizeof *runtime);
     if (runtime == NULL) {
         (void)snprintf(why, KH_RUNTIME_WHY_SIZE, "out of memory");
@@ -661,6 +648,11 @@ enum kh_runtime_result kh_runtime_open(struct kh_runtime **out,
                                                  .on_readable = receive,
                                                  .on_opened = on_handle_opened,
                                                  .on_closed = on_handle_closed};
+    runtime->names = (struct kh_runtime_names){.loop = config->loop,
+                                               .context = runtime,
+                                               .answered = on_name_answered,
+                                               .on_opened = on_handle_opened,
+                                               .on_closed = on_handle_closed};
     runtime->interfaces = -1;
     runtime->retry_ms = RESOLVE_RETRY_MS;
     runtime->maps_ports = !config->no_port_mapping && config->paths != KH_RUNTIME_PATHS_RELAY;
@@ -689,6 +681,7 @@ void kh_runtime_close(struct kh_runtime *runtime)
     uv_close((uv_handle_t *)&runtime->wake, on_closed);
     for (size_t i = 0; i < runtime->main_count; i++)
         uv_close((uv_handle_t *)&runtime->polls[i], on_closed);
+    kh_runtime_names_close(&runtime->names);
     kh_runtime_spares_close_all(&runtime->spares);
     kh_runtime_tcp_close_all(&runtime->tcp);
     kh_runtime_peers_close_all(&runtime->peers);

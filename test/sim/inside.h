@@ -19,6 +19,14 @@ struct consent {
     kh_time at;
 };
 
+#define QUESTIONS_MAX 8
+
+/* Who on the link has this name? */
+struct question {
+    char name[KH_TEXT_LOCAL_NAME_MAX + 1];
+    enum kh_family family;
+};
+
 struct said {
     struct kh_room_entry_id entry;
     char text[SIM_TEXT_MAX];
@@ -47,6 +55,9 @@ struct member {
     struct said said[SIM_SAID_MAX];
     unsigned said_count;
     size_t sockets_wanted, sockets_open; /* spare ones */
+    char local_name[KH_TEXT_LOCAL_NAME_MAX + 1];
+    struct question questions[QUESTIONS_MAX]; /* for its link, not asked yet */
+    size_t question_count;
     uint16_t last_socket;
     struct sim_contact contacts[SIM_MEMBERS_MAX];
     struct consent consents[CONSENTS_MAX];

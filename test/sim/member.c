@@ -82,6 +82,15 @@ static void note_of_other(struct sim *sim, int member, int other, const struct k
     }
 }
 
+static void note_question(struct member *at, const struct kh_node_event *event)
+{
+    struct question *question = &at->questions[at->question_count++];
+
+    assert(at->question_count <= QUESTIONS_MAX);
+    memcpy(question->name, event->text, event->text_len + 1);
+    question->family = event->family;
+}
+
 static void note(struct sim *sim, int member, const struct kh_node_event *event)
 {
     struct member *at = &sim->members[member];
@@ -120,6 +129,10 @@ static void note(struct sim *sim, int member, const struct kh_node_event *event)
         sim_fail(sim, "%s gives up: %s: %.*s", at->name, event->code, (int)event->text_len,
                  event->text);
         return;
+    case KH_NODE_EVENT_NAME:
+        sim_log(sim, "%s asks for %s", at->name, event->text);
+        note_question(at, event);
+        return;
     case KH_NODE_EVENT_SOCKETS:
         at->sockets_wanted = event->socket_count;
         return;
@@ -156,6 +169,24 @@ static bool is_nat_probe(const struct kh_datagram *datagram)
            datagram->data[1] == 1;
 }
 
+/* What the hosts of its link say; nobody else hears the question. */
+static void ask_link(struct sim *sim, struct member *at)
+{
+    struct kh_addr found[SIM_MEMBERS_MAX * NET_ADDRS_MAX];
+    struct question question = at->questions[--at->question_count];
+    size_t count = 0;
+
+    for (int i = 0; i < sim->member_count; i++) {
+        const struct member *other = &sim->members[i];
+
+        for (size_t n = 0; n < other->addr_count; n++)
+            if (other->realm == at->realm && strcmp(other->local_name, question.name) == 0 &&
+                other->addrs[n].family == question.family)
+                found[count++] = other->addrs[n];
+    }
+    kh_node_named(at->node, sim_member_now(sim, at), question.name, question.family, found, count);
+}
+
 void sim_member_drain(struct sim *sim, int member)
 {
     struct member *at = &sim->members[member];
@@ -175,6 +206,11 @@ void sim_member_drain(struct sim *sim, int member)
         sim_hash_bytes(sim, &datagram.to, sizeof(datagram.to));
         sim_hash_bytes(sim, datagram.data, datagram.len);
         net_send(sim->net, at->host, &datagram);
+    }
+    if (at->question_count > 0) {
+        ask_link(sim, at);
+        sim_member_drain(sim, member);
+        return;
     }
     if (at->sockets_wanted > 0) {
         open_sockets(sim, at);
@@ -225,6 +261,7 @@ static void start(struct sim *sim, int member)
     config.tcp_ipv4 = config.tcp_ipv6 = sim->has_streams;
     memcpy(config.secret, sim->secret, sizeof(config.secret));
     memcpy(config.name, at->name, sizeof(config.name));
+    memcpy(config.local_name, at->local_name, sizeof(config.local_name));
     dice_bytes(&sim->dice, config.seed, sizeof(config.seed));
     if (kh_node_new(&at->node, &config) != KH_OK)
         abort();

@@ -249,6 +249,29 @@ SCENARIO(behind_one_nat_without_hairpin_they_meet_inside)
     return true;
 }
 
+/* Alice and Bob hide their private addresses behind names, and find each other out: their router
+ * does not hairpin, so nothing else leads from one to the other.  Carol needs no name. */
+SCENARIO(a_local_name_leads_to_who_is_on_the_link)
+{
+    int home = sim_add_site(sim, "port-restricted");
+    int alice = sim_add_member(sim, "alice", home);
+    int bob = sim_add_member(sim, "bob", home);
+    int carol = sim_add_member(sim, "carol", sim_add_site(sim, "port-restricted"));
+
+    sim_set_local_name(sim, alice, "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0.local");
+    sim_set_local_name(sim, bob, "bobs-laptop.local");
+    sim_join(sim, alice);
+    sim_join(sim, carol);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(sim_contact(sim, bob, alice)->path.remote.ip[0] == 192);
+    CHECK(sim_contact(sim, alice, bob)->path.remote.ip[0] == 192);
+    CHECK(sim_contact(sim, carol, alice)->path.remote.ip[0] == 203);
+    CHECK(talk(sim, alice, bob));
+    return talk(sim, alice, carol);
+}
+
 SCENARIO(behind_one_symmetric_nat_they_meet_inside)
 {
     int home = sim_add_site(sim, "symmetric-random");
@@ -651,6 +674,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_broken_connection_is_made_again_with_its_allocation),
     NAMED(firewalls_meet),
     NAMED(behind_one_nat_without_hairpin_they_meet_inside),
+    NAMED(a_local_name_leads_to_who_is_on_the_link),
     NAMED(behind_one_symmetric_nat_they_meet_inside),
     NAMED(double_nat),
     NAMED(two_homes_of_one_provider_meet_by_its_hairpin),

@@ -263,6 +263,14 @@ void sim_set_paths(struct sim *sim, int member, enum kh_node_paths paths)
     sim->members[member].paths = paths;
 }
 
+void sim_set_local_name(struct sim *sim, int member, const char *name)
+{
+    struct member *at = &sim->members[member];
+
+    assert(at->node == NULL && strlen(name) < sizeof(at->local_name));
+    memcpy(at->local_name, name, strlen(name) + 1);
+}
+
 struct kh_addr sim_public_addr(const struct sim *sim, int member)
 {
     const struct member *at = &sim->members[member];

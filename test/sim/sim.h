@@ -56,6 +56,8 @@ int sim_add_inner_site(struct sim *sim, int realm, const char *kind);
 int sim_add_member(struct sim *sim, const char *name, int realm);
 void sim_add_ipv6(struct sim *sim, int member);  /* a second address */
 void sim_drop_ipv4(struct sim *sim, int member); /* then IPv6 is all it has */
+/* Told instead of its private addresses, and known to its own realm only; before it joins. */
+void sim_set_local_name(struct sim *sim, int member, const char *name);
 void sim_set_paths(struct sim *sim, int member, enum kh_node_paths paths); /* before it joins */
 struct net *sim_net(struct sim *sim);
 struct dice *sim_dice(struct sim *sim);
