@@ -35,6 +35,9 @@
 #define KH_ICE_REST KH_MILLISECONDS(500) /* doubled with each stray answer, to half a minute */
 #define KH_ICE_REST_DOUBLINGS 6
 #define KH_ICE_INSTANCES_MAX 8 /* a peer begins anew now and then; older ones are forgotten */
+/* How long a path is, queues and jitter aside, is what the shortest of some round trips says. After
+ * two runs of so many an old shortest one is forgotten: paths grow longer, too. */
+#define KH_ICE_MEASURES 16
 #define KH_ICE_HURRY_STRANGER                                                                      \
     KH_SECONDS(1) /* so often at most a stranger's replayed check makes us ask */
 #define KH_ICE_HURRY_OWNER KH_MILLISECONDS(200) /* so often at most our owner's doubts do */
@@ -97,9 +100,11 @@ struct kh_ice_pair {
      * It has the same base and the same remote address, so it is the same path: we note its local
      * candidate here instead. */
     uint8_t seen;
-    bool is_valid;    /* an answer came within the consent time; outlives a restart until then */
-    bool rtt_is_sure; /* the check was sent once only (Karn) */
-    kh_duration rtt;
+    bool is_valid;     /* an answer came within the consent time; outlives a restart until then */
+    bool rtt_is_sure;  /* the check was sent once only (Karn) */
+    kh_duration rtt;   /* the latest */
+    unsigned measured; /* so often surely … */
+    kh_duration shortest[2]; /* … the least of this KH_ICE_MEASURES, and of those before; 0: none */
     uint64_t priority;
     uint64_t turn; /* in the triggered-check queue, which is first in, first out; 0: not in it */
     uint32_t nomination; /* controlling: the value our checks on it carry once it is nominated */

@@ -49,6 +49,13 @@ static void measure(struct kh_ice_pair *pair, const struct kh_ice_check *check, 
         return; /* Karn: we cannot know which transmission this answers */
     pair->rtt = kh_time_since(now, check->sent_at);
     pair->rtt_is_sure = check->attempts == 1 && is_plain;
+    if (!pair->rtt_is_sure)
+        return;
+    if (pair->measured++ % KH_ICE_MEASURES == 0) {
+        pair->shortest[1] = pair->shortest[0];
+        pair->shortest[0] = pair->rtt;
+    }
+    pair->shortest[0] = kh_time_min(pair->shortest[0], pair->rtt);
 }
 
 /* Ends what this answer ends: its check, and one that was sent only to learn the same.  A check

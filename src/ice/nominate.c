@@ -24,10 +24,17 @@ static bool is_near(const struct kh_ice_path *path)
     return path->local_kind == KH_ICE_HOST && path->remote_kind == KH_ICE_HOST;
 }
 
+static kh_duration length_of(const struct kh_ice_pair *pair)
+{
+    return pair->shortest[1] == 0 ? pair->shortest[0]
+                                  : kh_time_min(pair->shortest[0], pair->shortest[1]);
+}
+
 static bool is_notably_faster(const struct kh_ice_pair *a, const struct kh_ice_pair *b)
 {
-    return a->rtt_is_sure && b->rtt_is_sure && a->rtt + KH_MILLISECONDS(10) < b->rtt &&
-           a->rtt * 10 < b->rtt * 7;
+    return a->measured > 0 && b->measured > 0 &&
+           length_of(a) + KH_MILLISECONDS(10) < length_of(b) &&
+           length_of(a) * 10 < length_of(b) * 7;
 }
 
 static bool is_clearly_better(const struct kh_ice_agent *agent, const struct kh_ice_pair *a,

@@ -147,6 +147,26 @@ SCENARIO(a_conversation_moves_from_the_relay_to_a_direct_path)
     return sim_run_until(sim, sim_all_delivered, KH_SECONDS(1));
 }
 
+/* Two ways of equal worth, whose round trips are seldom the same twice. */
+SCENARIO(a_restless_line_does_not_make_the_path_flap)
+{
+    struct pair pair;
+
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(15),
+                                         .jitter = some_time(sim, 0, KH_MILLISECONDS(30))});
+    sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted");
+    sim_add_ipv6(sim, pair.alice);
+    sim_add_ipv6(sim, pair.bob);
+    CHECK(open_both(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(600)));
+    CHECK(sim_all_direct(sim));
+    CHECK(sim_contact(sim, pair.alice, pair.bob)->paths <= 8);
+    CHECK(sim_contact(sim, pair.bob, pair.alice)->paths <= 8);
+    sim_say(sim, pair.alice);
+    return sim_run_until(sim, sim_all_delivered, KH_SECONDS(3));
+}
+
 /* The relay takes over, and gives way again. */
 SCENARIO(a_direct_path_dies_and_the_relay_takes_over)
 {
@@ -214,6 +234,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_silent_relayed_pair_survives_a_quick_restart),
     NAMED(a_silent_relayed_pair_survives_a_long_outage),
     NAMED(a_conversation_moves_from_the_relay_to_a_direct_path),
+    NAMED(a_restless_line_does_not_make_the_path_flap),
     NAMED(a_direct_path_dies_and_the_relay_takes_over),
     NAMED(words_go_through_the_server_while_the_direct_path_is_cut),
     NAMED(words_go_by_tcp_while_udp_is_cut),
