@@ -395,6 +395,7 @@ static void lose(struct kh_ice_agent *agent, kh_time now, uint8_t index)
     struct kh_ice_pair *pair = &agent->pairs[index];
     bool can_open = kh_ice_can_open(&agent->locals[pair->local], &agent->remotes[pair->remote]);
     bool was_selected = agent->selected == index;
+    bool has_lasted = pair->is_valid && kh_time_since(now, pair->valid_at) >= KH_ICE_TCP_LASTING;
 
     if (can_open && !pair->is_valid) {
         open_again(agent, now, pair);
@@ -406,6 +407,8 @@ static void lose(struct kh_ice_agent *agent, kh_time now, uint8_t index)
         kh_ice_pair_fail(agent, now, index);
     else
         kh_ice_pair_remove(agent, index);
+    if (can_open && has_lasted)
+        pair->state = KH_ICE_PAIR_WAITING; /* a router forgot it: no reason to stay away */
     if (was_selected && !kh_ice_replace_selected(agent, now))
         probe(agent, now, true);
 }

@@ -49,6 +49,7 @@
 /* RFC 6544 6.2 leaves the order to priorities; ours starts no connection in the time in which UDP
  * usually answers. */
 #define KH_ICE_TCP_HOLD KH_MILLISECONDS(500)
+#define KH_ICE_TCP_LASTING KH_SECONDS(5) /* a connection that lasted so long is made anew at once */
 #define KH_ICE_TCP_WAIT KH_SECONDS(10) /* for an answer: SYNs after 0, 1, 3 and 7 s (RFC 6298) */
 
 /* A better path that once worked is tried again after this, doubling: networks come back. */
@@ -109,6 +110,7 @@ struct kh_ice_pair {
     uint64_t turn; /* in the triggered-check queue, which is first in, first out; 0: not in it */
     uint32_t nomination; /* controlling: the value our checks on it carry once it is nominated */
     unsigned missed;     /* consent checks unanswered in a row */
+    kh_time valid_at; /* since when */
     kh_time consent_until;
     kh_time failed_at;
     unsigned failures;  /* since it last worked; pairs that never did are not counted */

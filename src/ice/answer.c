@@ -81,6 +81,8 @@ static void succeed(struct kh_ice_agent *agent, kh_time now, uint8_t index,
     bool is_new = !pair->is_valid;
 
     pair->is_valid = true;
+    if (is_new)
+        pair->valid_at = now;
     pair->seen = local_seen_as(agent, pair, mapped);
     kh_ice_consent_renew(agent, now, index);
     if (is_new) {

@@ -311,6 +311,38 @@ static void another_path_takes_over_at_once(void **state)
     assert_true(kh_addr_equal(&wire.hosts[ALICE].path.remote, &relayed));
 }
 
+static const struct kh_ice_pair *tcp_pair(void)
+{
+    size_t i = 0;
+
+    while (!alice()->pairs[i].is_used || !kh_ice_pair_is_tcp(alice(), &alice()->pairs[i]))
+        i++;
+    return &alice()->pairs[i];
+}
+
+/* One that lasted is made anew at once; one that did not gets the pause of any path that failed. */
+static void a_connection_that_lasted_is_made_anew(void **state)
+{
+    for (int lasts = 0; lasts <= 1; lasts++) {
+        assert_int_equal(add_local(HOME, 0), KH_OK);
+        assert_int_equal(add_remote(KH_ICE_RELAYED, "203.0.113.9:5000", 0), KH_OK);
+        answer();
+        wire_run(&wire, KH_MILLISECONDS(30));
+        answer();
+        assert_int_equal(add_local(HOME, ALL), KH_OK);
+        assert_int_equal(add_remote(KH_ICE_HOST, AWAY, KH_ICE_TCP_PASSIVE), KH_OK);
+        for (int i = 0; i < 100 && wire.last_sent[ALICE].to.transport != KH_TCP; i++)
+            wire_run(&wire, KH_MILLISECONDS(10));
+        answer();
+        wire_run(&wire, lasts ? KH_ICE_TCP_LASTING : KH_SECONDS(1));
+        lose(HOME, AWAY);
+        wire_run(&wire, KH_MILLISECONDS(100));
+        assert_int_equal(tcp_pair()->state, lasts ? KH_ICE_PAIR_IN_PROGRESS : KH_ICE_PAIR_FAILED);
+        stop(state);
+        start(state);
+    }
+}
+
 /* RFC 6544 7.2: a connection of the peer's from a port nobody told is a candidate while it lasts,
  * and never one to connect to. */
 static void a_connection_of_the_peer_is_checked_back_along_itself(void **state)
@@ -374,6 +406,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_second_connection_carries, start, stop),
         cmocka_unit_test_setup_teardown(the_end_of_the_connection_ends_the_path, start, stop),
         cmocka_unit_test_setup_teardown(another_path_takes_over_at_once, start, stop),
+        cmocka_unit_test_setup_teardown(a_connection_that_lasted_is_made_anew, start, stop),
         cmocka_unit_test_setup_teardown(a_connection_of_the_peer_is_checked_back_along_itself,
                                         start, stop),
         cmocka_unit_test_setup_teardown(a_stranger_connection_is_none_of_ours, start, stop),

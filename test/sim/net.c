@@ -108,6 +108,11 @@ void net_set_box_passes(struct net *net, int box, enum kh_transport transport, b
     net->boxes[box].stops[transport] = !passes;
 }
 
+bool net_box_passes(const struct net *net, int box, enum kh_transport transport)
+{
+    return !net->boxes[box].stops[transport];
+}
+
 void net_set_box_line(struct net *net, int box, const struct net_line *line)
 {
     net->boxes[box].line = *line;

@@ -75,6 +75,7 @@ void net_set_box_passes(struct net *net, int box, enum kh_transport transport, b
 void net_set_box_line(struct net *net, int box, const struct net_line *line);
 /* From now on nothing passes between these two on the internet; both none: all passes again. */
 void net_set_apart(struct net *net, const struct kh_addr *a, const struct kh_addr *b);
+bool net_box_passes(const struct net *net, int box, enum kh_transport transport);
 int net_realm_of_box(const struct net *net, int box); /* that it stands in */
 struct nat *net_nat(struct net *net, int box);        /* to rebind it or to look at it */
 

@@ -174,6 +174,7 @@ void sim_explain(struct sim *sim)
 struct chain {
     bool is_empty;
     enum nat_rule mapping, filtering; /* the strictest of each */
+    bool stops_udp;
 };
 
 static int realm_outside(const struct sim *sim, int realm)
@@ -197,6 +198,7 @@ static struct chain chain_to(const struct sim *sim, int realm, int ancestor)
         const struct nat_config *box = nat_config_of(net_nat(sim->net, realm));
 
         chain.is_empty = chain.is_empty && box->kind == NAT_KIND_OPEN;
+        chain.stops_udp = chain.stops_udp || !net_box_passes(sim->net, realm, KH_UDP);
         if (box->mapping > chain.mapping)
             chain.mapping = box->mapping;
         if (box->filtering > chain.filtering)
@@ -287,14 +289,16 @@ bool sim_must_be_direct(const struct sim *sim, int a, int b)
     int ancestor = one->realm;
     struct chain x, y;
 
-    if (has_family(one, KH_FAMILY_IPV6) && has_family(two, KH_FAMILY_IPV6))
-        return true; /* nothing is translated there, and any filter can be opened from inside */
-    if (!has_family(one, KH_FAMILY_IPV4) || !has_family(two, KH_FAMILY_IPV4))
-        return false;
     while (!is_inside(sim, two->realm, ancestor))
         ancestor = realm_outside(sim, ancestor);
     x = chain_to(sim, one->realm, ancestor);
     y = chain_to(sim, two->realm, ancestor);
+    if (x.stops_udp || y.stops_udp)
+        return false;
+    if (has_family(one, KH_FAMILY_IPV6) && has_family(two, KH_FAMILY_IPV6))
+        return true; /* nothing is translated there, and any filter can be opened from inside */
+    if (!has_family(one, KH_FAMILY_IPV4) || !has_family(two, KH_FAMILY_IPV4))
+        return false;
     if (x.is_empty || y.is_empty)
         return true;
     if (ancestor != NET_INTERNET && !turns_well(sim, ancestor))

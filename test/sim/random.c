@@ -24,7 +24,8 @@ struct story {
     int boxes[8], box_count;
     int provider; /* a box with boxes in it; -1: none yet */
     kh_time last_join;
-    bool is_calm; /* no trouble and nothing lost: then time is short, too */
+    bool has_streams; /* so that UDP may be blocked */
+    bool is_calm;     /* no trouble and nothing lost: then time is short, too */
 };
 
 static void add_act(struct story *story, kh_time at, enum act_kind kind, int who)
@@ -76,6 +77,8 @@ static int add_box(struct sim *sim, struct story *story, struct dice *dice)
                   ? sim_add_inner_site(sim, story->provider, kind)
                   : story->provider;
     }
+    if (story->has_streams && dice_chance(dice, 0.3))
+        net_set_box_passes(sim_net(sim), box, KH_UDP, false);
     story->boxes[story->box_count++] = box;
     return box;
 }
@@ -229,6 +232,9 @@ bool scenario_random(struct sim *sim)
     bool had_troubles = !story.is_calm;
     uint64_t members = dice_range(dice, 2, 5);
 
+    story.has_streams = dice_chance(dice, 0.3);
+    if (story.has_streams)
+        sim_add_streams(sim);
     for (uint64_t i = 0; i < members; i++)
         add_member(sim, &story, dice);
     if (had_troubles)
