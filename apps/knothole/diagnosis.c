@@ -4,19 +4,6 @@
  */
 #include "doctor.h"
 
-static const char *const rule_names[] = {
-    [KH_NAT_ENDPOINT_INDEPENDENT] = "endpoint-independent",
-    [KH_NAT_ADDRESS_DEPENDENT] = "address-dependent",
-    [KH_NAT_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
-};
-
-static const char *const ports_names[] = {
-    [KH_NAT_PORTS_PRESERVED] = "preserved",
-    [KH_NAT_PORTS_SEQUENTIAL] = "sequential",
-    [KH_NAT_PORTS_BLOCK] = "block",
-    [KH_NAT_PORTS_RANDOM] = "random",
-};
-
 bool kh_doctor_has_diagnosis(const struct kh_doctor_report *report)
 {
     return report->udp == KH_DOCTOR_YES || report->tcp == KH_DOCTOR_YES ||
@@ -34,9 +21,14 @@ enum kh_doctor_answer kh_doctor_has_second_router(const struct kh_doctor_report 
     return kh_addr_ip_equal(outside, &report->nat.public_addr) ? KH_DOCTOR_NO : KH_DOCTOR_YES;
 }
 
-static json_t *text_or_null(const char *text)
+static json_t *rule_of(enum kh_nat_rule rule)
 {
-    return text == NULL ? json_null() : json_string(text);
+    return rule == KH_NAT_RULE_UNKNOWN ? json_null() : json_string(kh_nat_rule_name(rule));
+}
+
+static json_t *ports_of(enum kh_nat_ports ports)
+{
+    return ports == KH_NAT_PORTS_UNKNOWN ? json_null() : json_string(kh_nat_ports_name(ports));
 }
 
 static json_t *json_of(enum kh_doctor_answer answer)
@@ -57,10 +49,9 @@ json_t *kh_doctor_json(const struct kh_doctor_report *report)
     char address[KH_ADDR_TEXT_MAX];
 
     return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "mapping",
-        text_or_null(rule_names[nat->mapping]), "filtering",
-        text_or_null(rule_names[nat->filtering]), "ports", text_or_null(ports_names[nat->ports]),
-        "hairpin", hairpin_of(nat->hairpin), "public",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "mapping", rule_of(nat->mapping),
+        "filtering", rule_of(nat->filtering), "ports", ports_of(nat->ports), "hairpin",
+        hairpin_of(nat->hairpin), "public",
         nat->reached ? json_string(kh_addr_ip_text(&nat->public_addr, address)) : json_null(),
         "udp", json_of(report->udp), "tcp", json_of(report->tcp), "tls", json_of(report->tls),
         "pcp", json_of(report->pcp), "natpmp", json_of(report->natpmp), "upnp",

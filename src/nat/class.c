@@ -88,3 +88,26 @@ bool kh_nat_class_equal(const struct kh_nat_class *a, const struct kh_nat_class 
            a->ports == b->ports && a->hairpin == b->hairpin && a->stride == b->stride &&
            a->port_min == b->port_min && a->port_max == b->port_max && a->last_port == b->last_port;
 }
+
+const char *kh_nat_rule_name(enum kh_nat_rule rule)
+{
+    static const char *const names[] = {
+        [KH_NAT_RULE_UNKNOWN] = "unknown",
+        [KH_NAT_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+        [KH_NAT_ADDRESS_DEPENDENT] = "address-dependent",
+        [KH_NAT_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+    };
+
+    return names[rule];
+}
+
+const char *kh_nat_ports_name(enum kh_nat_ports ports)
+{
+    static const char *const names[] = {
+        [KH_NAT_PORTS_UNKNOWN] = "unknown",       [KH_NAT_PORTS_PRESERVED] = "preserved",
+        [KH_NAT_PORTS_SEQUENTIAL] = "sequential", [KH_NAT_PORTS_BLOCK] = "block",
+        [KH_NAT_PORTS_RANDOM] = "random",
+    };
+
+    return names[ports];
+}

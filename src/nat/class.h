@@ -61,6 +61,9 @@ void kh_nat_class_write(const struct kh_nat_class *nat, uint8_t out[static KH_NA
 void kh_nat_class_parse(uint8_t byte, const uint8_t *extension, size_t len,
                         struct kh_nat_class *out);
 
+const char *kh_nat_rule_name(enum kh_nat_rule rule);    /* as `knothole doctor --json` has it … */
+const char *kh_nat_ports_name(enum kh_nat_ports ports); /* … but "unknown" where that is null */
+
 bool kh_nat_class_equal(const struct kh_nat_class *a, const struct kh_nat_class *b);
 
 #endif

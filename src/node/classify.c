@@ -51,9 +51,9 @@ static void tell(struct kh_node *node)
         return;
     node->nat = found;
     node->card_due = true;
-    kh_log_line(&node->log, KH_LOG_INFO,
-                "node nat translated=%d mapping=%d filtering=%d ports=%d hairpin=%d",
-                found.translated, found.mapping, found.filtering, found.ports, found.hairpin);
+    kh_log_line(&node->log, KH_LOG_INFO, "node nat translated=%d mapping=%s filtering=%s ports=%s",
+                found.translated, kh_nat_rule_name(found.mapping),
+                kh_nat_rule_name(found.filtering), kh_nat_ports_name(found.ports));
 }
 
 static void take_outputs(struct kh_node *node)

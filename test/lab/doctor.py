@@ -6,6 +6,7 @@ The expectations come from `natbox --kinds`; all stand in one lab and are asked 
 
 import collections
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from router import GrantingBox
 
 DELAY = 20  # ms, one way
 LONGEST = 5.0  # seconds a diagnosis may take
+CLASSIFIED = 3.0  # seconds after which a member knows all: one, and two for a busy machine
 HALF = 0.5  # of all datagrams are lost, each way
 
 # A host to ask from, and what the answer must hold: key to value, or to a tuple of them.
@@ -97,7 +99,34 @@ def every_box(kinds):
     with Lab() as lab:
         need_programs(lab)
         start_server(lab)
-        return examine(lab, [behind_box(lab, kind, number) for number, kind in enumerate(kinds)])
+        patients = [behind_box(lab, kind, number) for number, kind in enumerate(kinds)]
+        return examine(lab, patients) + members_know(lab, patients)
+
+
+def members_know(lab, patients):
+    """Everyone joins a room, and finds out the same without being asked."""
+    stays = [lab.start([lab.program('knothole'), 'chat', f'{SERVER_IP}:3478', '--plain', '-v',
+                        '--linger', '0', '--state', lab.directory()], netns=patient.host.netns,
+                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                       text=True)
+             for patient in patients]
+    time.sleep(CLASSIFIED)
+    for stay in stays:
+        stay.stdin.close()
+        stay.stdin = None
+    failed = 0
+    for patient, stay in zip(patients, stays):
+        said = stay.communicate(timeout=LONGEST)[1]
+        found = dict(re.findall(r'(mapping|filtering|ports)=(\S+)',
+                                ([''] + re.findall(r'node nat .*', said))[-1]))
+        wrong = {key: found.get(key) for key in ('mapping', 'filtering', 'ports')
+                 if found.get(key) != patient.expected[key]}
+        if wrong:
+            print(f'FAIL  a member behind {patient.name} found {wrong}', flush=True)
+            failed += 1
+    if not failed:
+        print(f'ok    members know it {CLASSIFIED} s after their start', flush=True)
+    return failed
 
 
 def with_half_lost():
