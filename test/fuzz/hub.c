@@ -4,7 +4,8 @@
  *
  * The input is a list of: one byte of command, two bytes of length, that many bytes of datagram.
  * Bits of the command choose the sender and the pause before it, and whether its FINGERPRINT is
- * made right, without which nothing would pass the first check.
+ * made right, without which nothing would pass the first check.  Those of the first command choose
+ * what the server offers of NAT behaviour discovery, too.
  */
 #include <assert.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "hub/hub.h"
 #include "stun/stun.h"
 
-enum { SENDER = 0x03, RIGHT = 0x04, PAUSE = 0x08 };
+enum { SENDER = 0x03, RIGHT = 0x04, PAUSE = 0x08, ONE_ADDRESS = 0x10, TWO_ADDRESSES = 0x20 };
 
 /* Gives the bytes with a right header length and FINGERPRINT behind them. */
 static size_t repair(const uint8_t *bytes, size_t len, uint8_t *out)
@@ -67,6 +68,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct kh_hub *hub;
 
     config.registry.members_max = 8;
+    if (len > 0 && (data[0] & ONE_ADDRESS) != 0) {
+        config.discovery[0].places[0] = kh_addr_ipv4(0, 0, 0, 0, 3478);
+        config.discovery[0].places[1] = kh_addr_ipv4(0, 0, 0, 0, 65535);
+    } else if (len > 0 && (data[0] & TWO_ADDRESSES) != 0) {
+        for (uint16_t i = 0; i < KH_HUB_PLACES; i++)
+            config.discovery[0].places[i] =
+                kh_addr_ipv4(203, 0, 113, i < 2 ? 1 : 2, (uint16_t)(3478 + (i & 1)));
+    }
     if (kh_hub_new(&hub, &config) != KH_OK)
         return 0;
     while (reader.left > 0 && !reader.failed) {

@@ -17,6 +17,7 @@
 #include "channel/channel.h"
 #include "hub/hub.h"
 #include "ice/ice.h"
+#include "nat/nat.h"
 #include "node/node.h"
 #include "peer/peer.h"
 #include "rendezvous/rendezvous.h"
@@ -143,6 +144,19 @@ static enum kh_status make_room(void)
     return status;
 }
 
+static enum kh_status make_discovery(void)
+{
+    struct kh_nat_discovery_config config = {
+        .server = {.family = KH_FAMILY_IPV4, .port = 3478, .ip = {192, 0, 2, 1}},
+        .socket_count = KH_NAT_SOCKETS_MIN,
+    };
+    struct kh_nat_discovery *discovery = NULL;
+    enum kh_status status = kh_nat_discovery_new(&discovery, &config);
+
+    kh_nat_discovery_free(discovery);
+    return status;
+}
+
 static enum kh_status make_node(void)
 {
     struct kh_node_config config = {
@@ -163,10 +177,17 @@ static void each_allocation_may_fail(void **state)
         const char *name;
         enum kh_status (*make)(void);
     } machines[] = {
-        {"outbox", make_outbox},     {"ice", make_ice},   {"certificate", make_certificate},
-        {"channel", make_channel},   {"peer", make_peer}, {"client", make_client},
-        {"registry", make_registry}, {"hub", make_hub},   {"room", make_room},
+        {"outbox", make_outbox},
+        {"ice", make_ice},
+        {"certificate", make_certificate},
+        {"channel", make_channel},
+        {"peer", make_peer},
+        {"client", make_client},
+        {"registry", make_registry},
+        {"hub", make_hub},
+        {"room", make_room},
         {"node", make_node},
+        {"discovery", make_discovery},
     };
 
     (void)state;
