@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """lab/cell.py - one pair of sites, once: when the first words, the relayed path, the direct one come.
 
-The server is what a real one would be: a name, two IPv4 addresses (RFC 5780), and one IPv6 address.
+The server is what a real one would be: a name, two IPv4 addresses (RFC 5780), one IPv6 address, and
+TLS on port 443.
 """
 
 import json
 import time
 
 import sites
-from chat import Failure, Party, need_programs
+from chat import Failure, Party, make_certificate, need_programs
 from network import SECOND_IP, SERVER_IP, SERVER_IP6, SERVER_NAME, Lab
 
 WORDS_WITHIN = 15.0  # s
@@ -20,9 +21,12 @@ SPEAK_EVERY = 0.5  # s, while the path is not direct yet
 
 def open_party(lab):
     """A server as a real one is deployed, and a link to it by its name."""
+    certificate, key = make_certificate(lab.directory(), SERVER_NAME)
     lab.name_the_server([SERVER_IP, SERVER_IP6])
-    addresses = [f'{SERVER_IP}:3478', f'{SECOND_IP}:3478', f'[{SERVER_IP6}]:3478']
-    return Party(lab, addresses=addresses, name=f'http://{SERVER_NAME}:3478')
+    addresses = [f'{SERVER_IP}:3478', f'{SECOND_IP}:3478', f'[{SERVER_IP6}]:3478',
+                 f'{SERVER_IP}:443', f'[{SERVER_IP6}]:443']
+    return Party(lab, '--tls-cert', certificate, '--tls-key', key, addresses=addresses,
+                 name=f'http://{SERVER_NAME}:3478')
 
 
 def latest_path(chat):

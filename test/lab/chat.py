@@ -72,6 +72,13 @@ class Program:
         return ''.join(f'\n      {line}' for line in said)
 
 
+def make_certificate(folder, name='example.org'):
+    files = [os.path.join(folder, file) for file in ('certificate.pem', 'key.pem')]
+    run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+        '-days', '2', '-subj', f'/CN={name}', '-out', files[0], '-keyout', files[1])
+    return files
+
+
 class Server(Program):
     """One knotholed on the internet."""
 

@@ -205,11 +205,12 @@ class Box(Realm):
                  'meta l4proto udp drop; }\n}\n')
         run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
 
-    def pass_only_tls(self):
-        """From now on nothing passes but TCP to port 443 and what answers it."""
-        rules = ('table inet only_tls {\nchain forward { type filter hook forward priority 0; '
-                 'policy drop; tcp dport 443 accept; tcp sport 443 ct state established accept; '
-                 '}\n}\n')
+    def pass_only_tls(self, plain='drop'):
+        """From now on nothing leaves but what looks like TLS to port 443: it begins with one of
+        the four types that records have.  `plain` is what becomes of all else there."""
+        rules = ('table inet only_443 {\nchain forward { type filter hook forward priority 0; '
+                 f'policy drop; tcp dport 443 @ih,0,8 != 20-23 {plain}; tcp dport 443 accept; '
+                 'tcp sport 443 accept; }\n}\n')
         run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
 
     def rebind(self):

@@ -226,6 +226,26 @@ def check_blocked(lab, host, ports_open):
     check(found == ports_open, f'TCP to these ports passes: {found}')
 
 
+def check_looks(lab, host):
+    """At port 443 only what begins like TLS passes."""
+    listener = lab.socket_in(lab.internet.netns, SERVER_IP, 443, socket.SOCK_STREAM)
+    listener.listen()
+    for text, passes in ((b'GET / HTTP/1.1', False), (b'\x16\x03\x01', True)):
+        client = lab.socket_in(host.netns, host.ip, 0, socket.SOCK_STREAM)
+        client.connect((SERVER_IP, 443))
+        server, _ = listener.accept()
+        client.sendall(text)
+        server.settimeout(2.0 if passes else QUIET)
+        try:
+            found = server.recv(100) == text
+        except socket.timeout:
+            found = False
+        check(found == passes, f'{text} at port 443: {"passes" if found else "does not pass"}')
+        client.close()
+        server.close()
+    listener.close()
+
+
 def check_ipv6(lab, host):
     server = lab.socket_in(lab.internet.netns, SERVER_IP6, 3478)
     other = lab.socket_in(lab.internet.netns, SERVER_IP6, 3479)
@@ -250,7 +270,8 @@ def check_site(name, seed):
     with Lab(seed=seed) as lab:
         host = kind.build(lab, 'alice', {'delay': 1})
         if not kind.udp:
-            return check_blocked(lab, host, {443: True, 3478: kind.tcp})
+            check_blocked(lab, host, {443: True, 3478: kind.tcp})
+            return kind.tcp or check_looks(lab, host)
         if kind.ipv6:
             check_ipv6(lab, host)
         if name == 'port-mapping':

@@ -57,6 +57,12 @@ def udp_blocked(lab, name, line):
     return box.add_host(name)
 
 
+def only_tls(lab, name, line):
+    box = lab.add_box(f'{name}-box', 'port-restricted', **line)
+    box.pass_only_tls()
+    return box.add_host(name)
+
+
 KINDS = {kind.name: kind for kind in (
     Kind('open', OPEN, plain('open'), 'a public address'),
     Kind('full-cone', OPEN, plain('full-cone'), 'independent mapping, no filter'),
@@ -82,6 +88,8 @@ KINDS = {kind.name: kind for kind in (
     Kind('ipv6-firewall', RANDOM, plain('symmetric-random', ipv6=True),
          'IPv6 behind a stateful firewall, IPv4 behind symmetric-random', ipv6=True),
     Kind('udp-blocked', PORT, udp_blocked, 'port-restricted, passes no UDP', udp=False),
+    Kind('only-tls', PORT, only_tls, 'port-restricted, passes nothing but TLS to port 443',
+         udp=False, tcp=False),
 )}
 
 Expectation = collections.namedtuple('Expectation', 'how must why')
@@ -91,11 +99,11 @@ def _expect_streams(a, b):
     if not (a.tcp and b.tcp):
         return Expectation(RELAY, False, 'Where only port 443 passes there is nobody but the '
                                         'server to talk to.')
-    if 'open' in (a.name, b.name):
+    if a.nat in (OPEN, PORT) and b.nat in (OPEN, PORT):
         return Expectation('TCP', True, '')
-    return Expectation('TCP', False, 'No UDP, and a TCP connection needs both routers to keep '
-                                     'the port of one socket for all peers and to let '
-                                     'simultaneous opens pass.')
+    return Expectation(RELAY, False, 'Without UDP two connection attempts must cross, and where a '
+                                     'router opens a new port for each destination its number '
+                                     'would have to be guessed; by TCP nothing is guessed.')
 
 
 def expect(a, b):

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import network
-from chat import Failure, Party, need_programs, talk
+from chat import Failure, Party, make_certificate, need_programs, talk
 from network import Lab, run
 
 DELAY = 20  # ms, one way, of each site's line
@@ -77,31 +77,6 @@ def udp_blocked_on_both_sides():
 
 # ---- only 443 is open ----
 
-# What leaves goes to port 443, and there it has to look like TLS: begin with one of the four types
-# that its records have.  `{plain}` is what becomes of the rest.
-ONLY_443 = """table inet only_443 {{
-    chain forward {{
-        type filter hook forward priority 0; policy drop;
-        tcp dport 443 @ih,0,8 != 20-23 {plain}
-        tcp dport 443 accept
-        tcp sport 443 accept
-    }}
-}}
-"""
-
-
-def leave_only_443(box, plain):
-    run('nsenter', f'--net=/var/run/netns/{box.netns}', 'nft', '-f', '-',
-        text=ONLY_443.format(plain=plain))
-
-
-def make_certificate(folder, name='example.org'):
-    files = [os.path.join(folder, file) for file in ('certificate.pem', 'key.pem')]
-    run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
-        '-days', '2', '-subj', f'/CN={name}', '-out', files[0], '-keyout', files[1])
-    return files
-
-
 @contextlib.contextmanager
 def tls_world(closed, plain, server=f'{network.SERVER_IP}:3478'):
     """Two sites, the first `closed` of which have nothing but 443, and a server that serves it.
@@ -113,7 +88,7 @@ def tls_world(closed, plain, server=f'{network.SERVER_IP}:3478'):
         boxes = [lab.add_box(name, 'port-restricted', delay=DELAY) for name in 'ab']
         hosts = [box.add_host(f'h{box.name}') for box in boxes]
         for box in boxes[:closed]:
-            leave_only_443(box, plain)
+            box.pass_only_tls(plain)
         addresses = [f'{network.SERVER_IP}:3478', f'{network.SERVER_IP}:443']
         with Party(lab, '--tls-cert', certificate, '--tls-key', key, addresses=addresses,
                    name=server) as party:
