@@ -39,6 +39,8 @@
 
 /* The timer wheel's step.  Nothing in SCTP is finer: the shortest timer is the delayed ack. */
 #define TICK KH_MILLISECONDS(10)
+/* When nothing came for SILENCE, only repetitions are due, and those a second apart. */
+#define TICK_SILENT KH_MILLISECONDS(100)
 
 /* How long an acknowledgement may wait for company (RFC 9260 6.2 allows 500 ms).  Short, since the
  * other side calls a message delivered when it comes, and our polling ends soon after. */
@@ -734,6 +736,13 @@ bool kh_channel_sctp_has_packet(const struct kh_channel_sctp *sctp)
     return sctp->first != NULL;
 }
 
+static kh_duration tick_of(const struct kh_channel_sctp *sctp)
+{
+    bool silent = kh_time_since(sctp->now, sctp->arrived) >= SILENCE;
+
+    return silent && sctp->state >= KH_CHANNEL_SCTP_OPEN ? TICK_SILENT : TICK;
+}
+
 kh_time kh_channel_sctp_timeout(const struct kh_channel_sctp *sctp)
 {
     bool ended = sctp->state >= KH_CHANNEL_SCTP_CLOSED;
@@ -741,7 +750,7 @@ kh_time kh_channel_sctp_timeout(const struct kh_channel_sctp *sctp)
     if ((ended && !sctp->told_end) || sctp->first != NULL ||
         (!ended && (usrsctp_get_events(sctp->socket) & SCTP_EVENT_READ) != 0))
         return sctp->now;
-    return is_busy(sctp) ? kh_time_add(sctp->now, TICK) : KH_NEVER;
+    return is_busy(sctp) ? kh_time_add(sctp->now, tick_of(sctp)) : KH_NEVER;
 }
 
 enum kh_channel_sctp_state kh_channel_sctp_state(const struct kh_channel_sctp *sctp)

@@ -376,6 +376,43 @@ static void falls_silent_when_all_has_arrived(void **state)
     pair_fini(&pair);
 }
 
+/* What this end says is lost from now on; returns how often it wakes until it is closed. */
+static unsigned wakes_until_closed(struct pair *pair, int end)
+{
+    unsigned wakes = 0;
+
+    for (; pair->closed[end] == 0; wakes++) {
+        take_packets(pair, end);
+        pair->count = 0;
+        set_now(pair, kh_channel_sctp_timeout(pair->sctp[end]));
+        kh_channel_sctp_handle_timeout(pair->sctp[end], pair->now);
+        take_events(pair, end);
+        assert_true(wakes < 1000);
+    }
+    return wakes;
+}
+
+/* The peer vanishes in the middle of the goodbye: patience ends, and costs little until then. */
+static void wakes_seldom_while_nothing_comes_back(void **state)
+{
+    struct pair pair;
+    kh_time start;
+
+    (void)state;
+    pair_init(&pair);
+    open_both(&pair);
+    kh_channel_sctp_close(pair.sctp[0], pair.now);
+    take_packets(&pair, 0);
+    assert_int_equal(pair.count, 1); /* SHUTDOWN */
+    kh_channel_sctp_handle_packet(pair.sctp[1], pair.now, pair.packets[0].data,
+                                  pair.packets[0].len);
+    take_events(&pair, 1);
+    start = pair.now;
+    assert_in_range(wakes_until_closed(&pair, 1), 200, 500);
+    assert_int_equal(pair.now - start, KH_SECONDS(20));
+    pair_fini(&pair);
+}
+
 static void is_gone_without_a_trace_and_begins_anew(void **state)
 {
     struct pair pair;
@@ -399,6 +436,7 @@ int main(void)
         cmocka_unit_test(drops_what_fails_the_checksum),
         cmocka_unit_test(tells_an_abort_from_a_browser_leaving),
         cmocka_unit_test(falls_silent_when_all_has_arrived),
+        cmocka_unit_test(wakes_seldom_while_nothing_comes_back),
         cmocka_unit_test(is_gone_without_a_trace_and_begins_anew),
     };
 
