@@ -226,6 +226,33 @@ SCENARIO(words_go_by_tcp_while_udp_is_cut)
     return sim_run_until(sim, sim_all_delivered, KH_SECONDS(1));
 }
 
+/* Everything of one goes to four others by signals at once: more than the server takes of one if
+ * each word cost what it may. */
+SCENARIO(one_of_five_loses_udp)
+{
+    static const char *const names[] = {"alice", "bob", "carol", "dave", "erin"};
+    int sites[5];
+
+    sim_add_streams(sim);
+    for (int i = 0; i < 5; i++) {
+        sites[i] = sim_add_site(sim, "port-restricted");
+        sim_join(sim, sim_add_member(sim, names[i], sites[i]));
+    }
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(5)));
+    CHECK(sim_run(sim, some_time(sim, KH_SECONDS(1), KH_SECONDS(6))));
+    net_set_box_passes(sim_net(sim), sites[0], KH_UDP, false);
+    for (int second = 0; second < 12; second++) {
+        for (int i = 0; i < 5; i++)
+            sim_say(sim, i);
+        CHECK(sim_run(sim, KH_SECONDS(1)));
+    }
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(3)));
+    net_set_box_passes(sim_net(sim), sites[0], KH_UDP, true);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(90)));
+    sim_say(sim, 0);
+    return sim_run_until(sim, sim_all_delivered, KH_SECONDS(2));
+}
+
 /* clang-format off */
 #define NAMED(name) {#name, name, NULL, NULL}
 static const struct scenario scenarios[] = {
@@ -238,6 +265,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_direct_path_dies_and_the_relay_takes_over),
     NAMED(words_go_through_the_server_while_the_direct_path_is_cut),
     NAMED(words_go_by_tcp_while_udp_is_cut),
+    NAMED(one_of_five_loses_udp),
 };
 /* clang-format on */
 
