@@ -26,7 +26,40 @@ void kh_node_classify_aim(struct kh_node *node, const struct kh_node_view *view)
         view->server.family != KH_FAMILY_IPV4 || is_same_network(&classify->view, view))
         return;
     classify->view = *view;
+    classify->shown = KH_NAT_RULE_UNKNOWN;
     classify->is_due = true;
+}
+
+/* Did what passes along this path cross our NAT, from the main socket to another address? */
+static bool shows_mapping(const struct kh_node *node, const struct kh_ice_path *path)
+{
+    const struct kh_node_view *view = &node->classify.view;
+
+    return kh_addr_equal(&path->local, &view->local) && path->remote.transport == KH_UDP &&
+           path->remote.family == KH_FAMILY_IPV4 &&
+           kh_addr_reach(&path->remote) == KH_REACH_GLOBAL &&
+           !kh_addr_ip_equal(&path->remote, &view->server) &&
+           !kh_addr_ip_equal(&path->remote, &view->mapped);
+}
+
+void kh_node_classify_learn(struct kh_node *node, const struct kh_ice_path *path)
+{
+    struct kh_nat_class *nat = &node->nat;
+
+    if (!nat->translated || nat->mapping != KH_NAT_RULE_UNKNOWN || !nat->not_by_port ||
+        !shows_mapping(node, path))
+        return;
+    /* The peer sees us where the server does, or elsewhere. */
+    if (path->local_kind == KH_ICE_SERVER_REFLEXIVE)
+        nat->mapping = KH_NAT_ENDPOINT_INDEPENDENT;
+    else if (path->local_kind == KH_ICE_PEER_REFLEXIVE)
+        nat->mapping = KH_NAT_ADDRESS_DEPENDENT;
+    else
+        return;
+    node->classify.shown = nat->mapping;
+    node->card_due = true;
+    kh_log_line(&node->log, KH_LOG_INFO, "node nat mapping=%s, as a peer sees it",
+                kh_nat_rule_name(nat->mapping));
 }
 
 /* ---- one discovery ---- */
@@ -47,6 +80,8 @@ static void tell(struct kh_node *node)
     struct kh_nat_class found;
 
     kh_nat_discovery_class(node->classify.discovery, &found);
+    if (found.mapping == KH_NAT_RULE_UNKNOWN && found.not_by_port)
+        found.mapping = node->classify.shown;
     if (kh_nat_class_equal(&found, &node->nat))
         return;
     node->nat = found;

@@ -20,6 +20,7 @@ struct kh_node_classify {
     struct kh_node_view view;             /* what is or was looked at */
     uint16_t spares[KH_NODE_SOCKETS_MAX]; /* as many as anyone may be given */
     size_t spare_count;
+    enum kh_nat_rule shown; /* the mapping, as peers show it in this network */
     bool is_due;
     bool has_wished; /* for spare sockets, and waits for them */
     bool is_mapping_told;
@@ -28,6 +29,8 @@ struct kh_node_classify {
 
 /* Nothing happens if it shows the network that was looked at already. */
 void kh_node_classify_aim(struct kh_node *node, const struct kh_node_view *view);
+/* A path to a peer shows what a server with one address cannot: another address sees us, too. */
+void kh_node_classify_learn(struct kh_node *node, const struct kh_ice_path *path);
 bool kh_node_classify_step(struct kh_node *node);
 bool kh_node_classify_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
 void kh_node_classify_handle_timeout(struct kh_node *node);

@@ -55,6 +55,7 @@ static void handle_event(struct kh_node *node, struct kh_node_neighbour *neighbo
 
     switch (event->kind) {
     case KH_PEER_EVENT_PATH:
+        kh_node_classify_learn(node, &event->path);
         slot = kh_node_emit(node, KH_NODE_EVENT_PATH, neighbour);
         slot->event.path = event->path;
         slot->event.transport = kh_node_transport_of(node, &event->path);

@@ -44,7 +44,7 @@ struct member {
     struct kh_rendezvous_ticket ticket; /* of the last JOINED */
     enum kh_node_paths paths;
     unsigned warnings;
-    uint64_t to_relayed; /* datagrams sent to relayed addresses, of whomever */
+    uint64_t to_relayed;     /* datagrams sent to relayed addresses, of whomever */
     kh_duration clock_ahead; /* its clock shows this much more than the simulation's */
     struct kh_node *node;    /* owned; NULL: not started or gone */
     bool is_present;         /* joined and not gone */
@@ -86,9 +86,10 @@ struct sim {
     int server; /* its host */
     struct kh_addr server_addr, server_addr6;
     struct kh_addr server_second; /* another one for NAT behaviour discovery */
-    struct kh_hub *hub; /* owned; NULL: stopped */
+    struct kh_hub *hub;           /* owned; NULL: stopped */
     struct sim_elsewhere elsewhere;
-    bool has_relay;     /* and its server is a relay too */
+    bool has_one_address; /* the server: half of a discovery */
+    bool has_relay;       /* and its server is a relay too */
     bool has_streams;
     kh_duration hub_ahead;
     uint64_t hash;

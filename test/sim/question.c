@@ -254,7 +254,9 @@ static bool are_known(struct sim *sim, bool all)
     for (int i = 0; i < sim->member_count; i++) {
         struct kh_node_member other;
 
-        for (size_t n = 0; kh_node_member_at(sim->members[i].node, n, &other); n++)
+        for (size_t n = 0;
+             sim->members[i].node != NULL && kh_node_member_at(sim->members[i].node, n, &other);
+             n++)
             for (int j = 0; j < sim->member_count; j++)
                 if (memcmp(&other.id, &sim->members[j].id, sizeof other.id) == 0 &&
                     !is_right(sim, &sim->members[j], &other.nat, all))

@@ -333,7 +333,7 @@ void sim_start_server(struct sim *sim)
 {
     struct kh_hub_config config = {.registry.members_max = 64, .log = sim_log_sink(sim)};
 
-    for (size_t i = 0; i < KH_HUB_PLACES; i++) {
+    for (size_t i = 0; i < (sim->has_one_address ? KH_HUB_OTHER_IP : KH_HUB_PLACES); i++) {
         config.discovery[0].places[i] =
             (i & KH_HUB_OTHER_IP) != 0 ? sim->server_second : sim->server_addr;
         if ((i & KH_HUB_OTHER_PORT) != 0)
@@ -355,6 +355,13 @@ void sim_start_server(struct sim *sim)
     net_set_host_up(sim->net, sim->server, true);
     sim_log(sim, "+ the server starts");
     drain_hub(sim);
+}
+
+void sim_use_one_address(struct sim *sim)
+{
+    sim->has_one_address = true;
+    sim_stop_server(sim);
+    sim_start_server(sim);
 }
 
 void sim_add_relay(struct sim *sim)

@@ -74,6 +74,7 @@ void sim_probe(struct sim *sim, int member);
 void sim_map_port(struct sim *sim, int member);
 void sim_disconnect(struct sim *sim, int member); /* its connection to the server breaks */
 void sim_stop_server(struct sim *sim);
+void sim_use_one_address(struct sim *sim); /* starts the server anew, with two ports only */
 void sim_add_relay(struct sim *sim);    /* starts the server anew, as a relay too */
 void sim_add_streams(struct sim *sim);  /* members that start later speak TCP, and TLS to it */
 /* Starts a relay that is not the server's own, and the server anew, which tells of it. */
