@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """lab/streams.py - networks that let no UDP through: the server and its relay are reached anyway."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ from network import Lab, run
 
 DELAY = 20  # ms, one way, of each site's line
 WITHIN = 2.0  # s after the later start: first words both ways, and a relayed path
+AT_ONCE = 3
 SKIPPED = 77  # what Meson takes for "not here"
 
 
@@ -208,15 +210,10 @@ CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_sid
          certificate_is_reloaded, connection_breaks, doctor_tells_tls)
 
 
-def main():
-    network.stop_on_signals()
-    why = network.why_impossible()
-    if why:
-        print(f'skipped: {why}')
-        return SKIPPED
+def run_here(names):
     failed = 0
     for case in CASES:
-        if len(sys.argv) > 1 and case.__name__ not in sys.argv[1:]:
+        if case.__name__ not in names:
             continue
         try:
             verdict, text = 'ok  ', case()
@@ -224,7 +221,33 @@ def main():
             failed += 1
             verdict, text = 'FAIL', str(failure)
         print(f'{verdict}  {case.__name__}: {text}', flush=True)
-    return 1 if failed else 0
+    return failed
+
+
+def run_apart(name):
+    """In a process of its own: a lab is called by its process."""
+    done = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.STDOUT, preexec_fn=network.die_with_parent, check=False)
+    print(done.stdout, end='', flush=True)
+    return done.returncode != 0
+
+
+def main():
+    network.stop_on_signals()
+    why = network.why_impossible()
+    if why:
+        print(f'skipped: {why}')
+        return SKIPPED
+    known = [case.__name__ for case in CASES]
+    unknown = [name for name in sys.argv[1:] if name not in known]
+    if unknown:
+        print(f'there is no case {unknown[0]}; there are {", ".join(known)}', file=sys.stderr)
+        return 2
+    if len(sys.argv) > 1:
+        return 1 if run_here(sys.argv[1:]) else 0
+    # They wait most of the time.
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        return 1 if any(list(pool.map(run_apart, known))) else 0
 
 
 if __name__ == '__main__':
