@@ -72,6 +72,7 @@ void net_detach(struct net *net, int host, const struct kh_addr *addr);
 void net_set_host_up(struct net *net, int host, bool up); /* down: it hears and says nothing */
 void net_set_box_up(struct net *net, int box, bool up);   /* down: its outer line is cut */
 void net_set_box_passes(struct net *net, int box, enum kh_transport transport, bool passes);
+bool net_box_passes(const struct net *net, int box, enum kh_transport transport);
 void net_set_box_line(struct net *net, int box, const struct net_line *line);
 /* From now on nothing passes between these two on the internet; both none: all passes again. */
 void net_set_apart(struct net *net, const struct kh_addr *a, const struct kh_addr *b);

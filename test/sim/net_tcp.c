@@ -31,6 +31,8 @@ static void send_segment(struct net *net, struct stream *stream, enum segment se
 
     if (segment == SEGMENT_FRAME)
         flight.number = stream->next_out++;
+    else if (segment == SEGMENT_SYN_ACK)
+        flight.number = stream->peer_id;
     net_fly(net, stream->host, flight, data);
 }
 
@@ -72,12 +74,36 @@ void net_drop_streams(struct net *net, int host)
     }
 }
 
+/* The answer to a call is lost: the caller calls again, which also opens boxes that forgot it. */
+static void call_again(struct net *net, uint64_t caller)
+{
+    struct stream *stream = streams_find_id(&net->streams, caller);
+    struct flight flight = {
+        .stage = STAGE_AGAIN, .hops = HOPS_USUAL, .segment = SEGMENT_SYN, .stream = caller};
+
+    if (stream == NULL || stream->is_open)
+        return;
+    if (stream->calls == TRIES_MAX) {
+        lose(net, stream);
+        return;
+    }
+    flight.due = net->now + kh_time_min(SYN_AGAIN << stream->calls++, AGAIN_MAX);
+    flight.sender = stream->host;
+    flight.flow = flight.first = (struct nat_flow){stream->local, stream->remote};
+    flight.data = malloc(1);
+    if (flight.data == NULL)
+        abort();
+    net_push(net, flight);
+}
+
 bool net_repeat(struct net *net, struct flight *flight)
 {
     struct stream *stream =
         streams_find(&net->streams, flight->sender, &flight->first.from, &flight->first.to);
     kh_duration wait = flight->segment == SEGMENT_SYN ? SYN_AGAIN : FRAME_AGAIN;
 
+    if (flight->segment == SEGMENT_SYN_ACK)
+        call_again(net, flight->number);
     if (stream == NULL || stream->id != flight->stream ||
         (flight->segment != SEGMENT_FRAME && (flight->segment != SEGMENT_SYN || stream->is_open)))
         return false;
@@ -137,6 +163,7 @@ static void answer_syn(struct net *net, struct flight *flight, struct stream *st
     if (stream == NULL) {
         send_reset(net, flight->place, &back, flight->stream);
     } else {
+        stream->peer_id = flight->stream;
         send_segment(net, stream, SEGMENT_SYN_ACK, &(struct kh_span){"", 0});
         open_stream(net, stream, flight->stream);
     }

@@ -173,8 +173,8 @@ void sim_explain(struct sim *sim)
 /* All boxes between a host and a realm further out, taken together. */
 struct chain {
     bool is_empty;
-    enum nat_rule mapping, filtering; /* the strictest of each */
     bool stops_udp;
+    enum nat_rule mapping, filtering; /* the strictest of each */
 };
 
 static int realm_outside(const struct sim *sim, int realm)
@@ -296,7 +296,7 @@ bool sim_must_be_direct(const struct sim *sim, int a, int b)
     x = chain_to(sim, one->realm, ancestor);
     y = chain_to(sim, two->realm, ancestor);
     if (x.stops_udp || y.stops_udp)
-        return false;
+        return false; /* TCP may do, and may not */
     if (has_family(one, KH_FAMILY_IPV6) && has_family(two, KH_FAMILY_IPV6))
         return true; /* nothing is translated there, and any filter can be opened from inside */
     if (!has_family(one, KH_FAMILY_IPV4) || !has_family(two, KH_FAMILY_IPV4))

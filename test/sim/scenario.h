@@ -26,8 +26,8 @@ struct scenario {
 const struct scenario *scenario_at(size_t n);
 
 const struct scenario *scenario_of_outages(size_t n); /* outage_scenarios.c */
-const struct scenario *scenario_of_relays(size_t n); /* relay_scenarios.c */
-const struct scenario *scenario_of_nats(size_t n);   /* nat_scenarios.c */
+const struct scenario *scenario_of_relays(size_t n);  /* relay_scenarios.c */
+const struct scenario *scenario_of_nats(size_t n);    /* nat_scenarios.c */
 
 /* Time from when the second of the two joined. */
 static inline kh_duration since_both(struct sim *sim, int a, int b, kh_time at)
@@ -48,6 +48,8 @@ static inline bool talk(struct sim *sim, int a, int b)
 /* Any members, any boxes, any troubles, drawn from the seed: nothing is lost, doubled or forged,
  * and all find the best paths there are. */
 bool scenario_random(struct sim *sim);
+/* The same where many boxes let no UDP through, and some nothing but TLS to the server. */
+bool scenario_random_closed(struct sim *sim);
 
 /* Every kind of site meets every kind; the seed says which (pairs.c). */
 bool scenario_pairs(struct sim *sim);

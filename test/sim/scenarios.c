@@ -654,6 +654,7 @@ SCENARIO(a_quiet_hour_keeps_the_path)
 #define NAMED(name) {#name, name, NULL, NULL}
 static const struct scenario scenarios[] = {
     {"random", scenario_random, NULL, NULL},
+    {"random_closed", scenario_random_closed, NULL, NULL},
     {"pairs", scenario_pairs, scenario_pairs_prepare, scenario_pairs_report},
     NAMED(friends_behind_port_restricted_cones_talk_directly),
     NAMED(full_cone_meets_port_restricted),

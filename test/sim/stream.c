@@ -37,6 +37,14 @@ struct stream *streams_find(struct streams *streams, int host, const struct kh_a
     return NULL;
 }
 
+struct stream *streams_find_id(struct streams *streams, uint64_t id)
+{
+    for (size_t i = 0; i < streams->count; i++)
+        if (streams->list[i].id == id)
+            return &streams->list[i];
+    return NULL;
+}
+
 struct stream *streams_find_anonymous(struct streams *streams, int host,
                                       const struct kh_addr *remote)
 {

@@ -24,6 +24,7 @@ struct stream {
     uint64_t peer_id; /* of the other end; 0: not heard of yet */
     bool is_open;
     bool is_anonymous; /* its port is the system's choice */
+    unsigned calls;    /* repeated, for want of an answer */
     uint64_t next_out, next_in;
     struct {
         uint8_t *data; /* owned */
@@ -43,6 +44,7 @@ void streams_fini(struct streams *streams);
 /* All are valid until the next add or remove. */
 struct stream *streams_find(struct streams *streams, int host, const struct kh_addr *local,
                             const struct kh_addr *remote);
+struct stream *streams_find_id(struct streams *streams, uint64_t id);
 struct stream *streams_find_anonymous(struct streams *streams, int host,
                                       const struct kh_addr *remote);
 struct stream *streams_add(struct streams *streams, int host, const struct kh_addr *local,
