@@ -188,7 +188,7 @@ static int run_all(const struct options *options)
     else
         supervise(options, progress);
     if (options->scenario != NULL && options->scenario->report != NULL)
-        options->scenario->report();
+        sum.failures += !options->scenario->report();
     for (unsigned i = 0; i < JOBS_MAX; i++) {
         sum.runs += progress[i].runs;
         sum.failures += progress[i].failures;

@@ -19,7 +19,7 @@ struct scenario {
     bool (*run)(struct sim *sim);
     /* Of a scenario that measures: called before and after all its seeds; NULL: nothing. */
     void (*prepare)(void);
-    void (*report)(void);
+    bool (*report)(void); /* false: what was measured is not good enough */
 };
 
 /* The n-th scenario; NULL past the last. */
@@ -54,6 +54,6 @@ bool scenario_random_closed(struct sim *sim);
 /* Every kind of site meets every kind; the seed says which (pairs.c). */
 bool scenario_pairs(struct sim *sim);
 void scenario_pairs_prepare(void);
-void scenario_pairs_report(void);
+bool scenario_pairs_report(void);
 
 #endif
