@@ -203,7 +203,7 @@ static void without_a_router_only_a_firewall_is_in_the_way(void **state)
     assert_says(&report, "at once.");
     report.udp = KH_DOCTOR_NO;
     assert_says(&report, "UDP does not get through to the server, TCP does");
-    assert_says(&report, "Directly, by TCP, you reach only those whose network lets TCP in");
+    assert_says(&report, "Directly, by TCP, you reach those whose network lets TCP in");
     report.tcp = KH_DOCTOR_NO;
     assert_says(&report, "Neither UDP nor TCP gets through to the server, TLS does");
     assert_says(&report, "Directly you reach nobody");

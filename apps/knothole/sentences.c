@@ -188,9 +188,9 @@ static void say_whom(enum standing standing, bool guess, FILE *out)
                       "addresses (knotholed(8), --listen).",
     };
     static const char *const by_relay[] = {
-        [EASY] = "those without UDP",
-        [USUAL] = "those without UDP, and the slow ones meanwhile",
-        [LENIENT] = "those without UDP, and the slow ones meanwhile",
+        [EASY] = "those without UDP whom TCP does not reach either",
+        [USUAL] = "those without UDP whom TCP does not reach either, and the slow ones meanwhile",
+        [LENIENT] = "those without UDP whom TCP does not reach either, and the slow ones meanwhile",
         [COUNTING] = "those whose router draws another port number for each one they talk to",
         [RANDOM] = "those whose router, like yours, takes another port number for each one they "
                    "talk to",
@@ -278,7 +278,8 @@ static void say_without_udp(const struct kh_doctor_report *report, FILE *out)
         by_tcp ? "UDP does not get through to the server, TCP does:"
                : "Neither UDP nor TCP gets through to the server, TLS does:",
         by_tcp ? "no UDP" : "only the web",
-        by_tcp ? "Directly, by TCP, you reach only those whose network lets TCP in"
+        by_tcp ? "Directly, by TCP, you reach those whose network lets TCP in, and often those "
+                 "behind a usual router at home"
                : "Directly you reach nobody");
     (void)fputc('\n', out);
     say(out, "To change that, let outgoing UDP through the firewall, or use another network.");

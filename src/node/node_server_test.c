@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "node/node.h"
+#include "node/inside.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -435,6 +435,50 @@ static void who_takes_a_known_name_later_is_a_warning_too(void **state)
     world_free(world);
 }
 
+struct calls {
+    unsigned to_member, to_service;
+};
+
+static kh_duration count_calls(void *context, const struct kh_datagram *datagram)
+{
+    struct calls *calls = context;
+
+    calls->to_member += datagram->to.transport == KH_TCP && datagram->to.port == 6667;
+    calls->to_service += datagram->to.transport == KH_TCP && datagram->to.port == 80;
+    return 0;
+}
+
+/* Members listen at ports of their system's choice, so where services do nobody is called. */
+static void a_card_makes_us_call_no_service(void **state)
+{
+    struct world *world = world_of_two();
+    struct person *alice = &world->people[0];
+    uint8_t card[KH_ROOM_CARD_MAX];
+    struct mallory mallory;
+    struct calls calls = {0};
+
+    (void)state;
+    alice->node->tcp.ipv4 = true;
+    world->cable.judge = count_calls;
+    world->cable.context = &calls;
+    make_mallory(world, &mallory, 0x55);
+    for (size_t i = 0; i < 2; i++) {
+        mallory.card.candidates[i].addr = kh_addr_ipv4(198, 51, 100, 66, i == 0 ? 6667 : 80);
+        mallory.card.candidates[i].addr.transport = KH_TCP;
+        mallory.card.candidates[i].tcp = KH_ROOM_TCP_PASSIVE;
+    }
+    mallory.card.candidate_count = 2;
+    kh_rendezvous_client_join(mallory.client, world->cable.now, seal(&mallory, card),
+                              (struct kh_span){NULL, 0});
+    drain_mallory(world, &mallory);
+    run_mallory(world, &mallory, KH_SECONDS(20));
+    assert_true(alice->node->tcp.is_used);
+    assert_true(calls.to_member > 0);
+    assert_int_equal(calls.to_service, 0);
+    free_mallory(&mallory);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_card_that_was_sealed_for_another_is_refused),
         cmocka_unit_test(an_old_card_does_not_replace_a_new_one),
         cmocka_unit_test(who_takes_a_known_name_later_is_a_warning_too),
+        cmocka_unit_test(a_card_makes_us_call_no_service),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

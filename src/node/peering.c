@@ -10,6 +10,7 @@
 
 #define REBUILD_FIRST KH_SECONDS(1)
 #define REBUILD_MAX KH_SECONDS(30)
+#define TCP_PORT_MIN 1024
 
 /* ---- what it says ---- */
 
@@ -172,7 +173,10 @@ bool kh_node_make_reachable(const struct kh_node *node, struct kh_addr *addr)
     enum kh_addr_reach reach = kh_addr_reach(addr);
     const struct kh_addr *local;
 
-    if (addr->port == 0 || addr->transport > KH_TCP)
+    /* Members listen at ports of their system's choice; below, other services do, and a card must
+     * not make us call them. */
+    if (addr->port == 0 || addr->transport > KH_TCP ||
+        (addr->transport == KH_TCP && addr->port < TCP_PORT_MIN))
         return false;
     if (reach == KH_REACH_GLOBAL || reach == KH_REACH_PRIVATE)
         return true;

@@ -50,6 +50,34 @@ void kh_node_tcp_follow(struct kh_node *node, const struct kh_room_card *card)
             kh_node_tcp_use(node);
 }
 
+/* ---- who needs it ---- */
+
+/* When we are tired of waiting for a direct path to it; KH_NEVER: there is one, by UDP. */
+static kh_time patience_with(const struct kh_node_neighbour *neighbour)
+{
+    const struct kh_ice_path *path = neighbour->peer == NULL ? NULL : kh_peer_path(neighbour->peer);
+
+    if (path != NULL && path->remote.transport == KH_UDP && path->local_kind != KH_ICE_RELAYED &&
+        path->remote_kind != KH_ICE_RELAYED)
+        return KH_NEVER;
+    return kh_time_add(neighbour->met_at, PATIENCE);
+}
+
+static kh_time patience(const struct kh_node *node)
+{
+    kh_time at = KH_NEVER;
+
+    for (size_t i = 0; i < node->neighbour_count; i++)
+        at = kh_time_min(at, patience_with(node->neighbours[i]));
+    return at;
+}
+
+/* Somebody may yet meet us there: nobody does by UDP, or this one does not. */
+static bool is_needed(const struct kh_node *node)
+{
+    return node->mapped.transport != KH_UDP || patience(node) != KH_NEVER;
+}
+
 /* ---- where the server sees our port ---- */
 
 static const struct kh_addr *find_server(const struct kh_node *node)
@@ -85,7 +113,7 @@ static void ask(struct kh_node *node)
     struct kh_datagram request = {.data = data};
 
     node->tcp.ask_at = kh_time_add(node->now, PERIOD);
-    if (server == NULL || !find_port(node, &request.from))
+    if (server == NULL || !is_needed(node) || !find_port(node, &request.from))
         return;
     request.to = *server;
     kh_rng_bytes(&node->rng, id, sizeof id);
@@ -131,25 +159,6 @@ void kh_node_tcp_handle_lost(struct kh_node *node, const struct kh_addr *remote)
 }
 
 /* ---- time ---- */
-
-/* When we are tired of waiting for a direct path to it; KH_NEVER: there is one. */
-static kh_time patience_with(const struct kh_node_neighbour *neighbour)
-{
-    const struct kh_ice_path *path = neighbour->peer == NULL ? NULL : kh_peer_path(neighbour->peer);
-
-    if (path != NULL && path->local_kind != KH_ICE_RELAYED && path->remote_kind != KH_ICE_RELAYED)
-        return KH_NEVER;
-    return kh_time_add(neighbour->met_at, PATIENCE);
-}
-
-static kh_time patience(const struct kh_node *node)
-{
-    kh_time at = KH_NEVER;
-
-    for (size_t i = 0; i < node->neighbour_count; i++)
-        at = kh_time_min(at, patience_with(node->neighbours[i]));
-    return at;
-}
 
 void kh_node_tcp_handle_timeout(struct kh_node *node)
 {
