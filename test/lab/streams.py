@@ -13,12 +13,14 @@ import tempfile
 import time
 
 import network
-from chat import Failure, Party, make_certificate, need_programs, talk
+from chat import Failure, Party, Server, make_certificate, need_programs, talk
 from network import Lab, run
 
 DELAY = 20  # ms, one way, of each site's line
 WITHIN = 2.0  # s after the later start: first words both ways, and a relayed path
 AT_ONCE = 3
+AWAY = 6  # s, a server that is restarted
+BACK_WITHIN = 3.0  # s after its return
 SKIPPED = 77  # what Meson takes for "not here"
 
 
@@ -91,10 +93,11 @@ def tls_world(closed, plain, server=f'{network.SERVER_IP}:3478'):
         hosts = [box.add_host(f'h{box.name}') for box in boxes]
         for box in boxes[:closed]:
             box.pass_only_tls(plain)
+        options = '--tls-cert', certificate, '--tls-key', key
         addresses = [f'{network.SERVER_IP}:3478', f'{network.SERVER_IP}:443']
-        with Party(lab, '--tls-cert', certificate, '--tls-key', key, addresses=addresses,
-                   name=server) as party:
+        with Party(lab, *options, addresses=addresses, name=server) as party:
             party.folder = folder
+            party.start_server = lambda: Server(lab, *options, addresses=addresses)
             yield party, hosts
 
 
@@ -176,6 +179,28 @@ def connection_breaks():
                       f'words after {words * 1000:.0f} ms, relayed after {relayed * 1000:.0f} ms')
 
 
+def server_restarts():
+    with tls_world(2, 'drop') as (party, hosts):
+        alice, bob, _, _ = meet_by_relay(party, *hosts)
+        talk(alice, bob, 'Before', via='channel')
+        party.server.kill()
+        alice.say('Is anybody there, asks Alice')
+        time.sleep(AWAY)
+        party.server = party.start_server()
+        started = time.monotonic()
+        bob.hears('Is anybody there, asks Alice')
+        talk(alice, bob, 'After')
+        words = time.monotonic() - started
+        for chat in (alice, bob):
+            chat.wait(lambda chat=chat: len(chat.events('path', kind='relayed')) >= 2,
+                      f'{chat.name}: another relayed path')
+        relayed = time.monotonic() - started
+        if relayed > BACK_WITHIN:
+            raise Failure(f'words came after {words:.2f} s, a path after {relayed:.2f} s')
+        return finish(party, alice, bob,
+                      f'words after {words * 1000:.0f} ms, relayed after {relayed * 1000:.0f} ms')
+
+
 def ask_doctor(party, host, server):
     done = subprocess.run(
         ['nsenter', f'--net=/var/run/netns/{host.netns}', party.lab.program('knothole'), 'doctor',
@@ -207,7 +232,7 @@ def doctor_tells_tls():
 
 CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_side,
          only_443_on_both_sides, https_link_plain_is_swallowed, https_link_plain_is_reset,
-         certificate_is_reloaded, connection_breaks, doctor_tells_tls)
+         certificate_is_reloaded, connection_breaks, server_restarts, doctor_tells_tls)
 
 
 def run_here(names):
