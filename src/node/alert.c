@@ -10,6 +10,8 @@
  */
 #include "node/inside.h"
 
+#define ALERT_PAUSE KH_SECONDS(1) /* a member can make us doubt as often as it likes */
+
 /* Also where the peer's check came before its card: then ICE does not know that it is a relay. */
 static bool is_relayed(const struct kh_node_neighbour *neighbour, const struct kh_ice_path *path)
 {
@@ -43,6 +45,9 @@ static bool follow_doubt(struct kh_node *node, struct kh_node_neighbour *neighbo
     if (!doubted)
         return true;
     neighbour->doubt_due = true;
+    if (node->now < node->alert_at)
+        return true;
+    node->alert_at = kh_time_add(node->now, ALERT_PAUSE);
     node->doubt_due = true;
     node->relayed.probe_due = node->relayed.turn != NULL;
     return true;

@@ -169,7 +169,8 @@ struct kh_node {
     bool server_timeout_due;
     bool probe_due;
     bool doubt_due;
-    bool attentive; /* the rendezvous client was told so */
+    bool attentive;   /* the rendezvous client was told so */
+    kh_time alert_at; /* server and relay are not asked about a doubt before */
     bool card_due;
     bool farewell_due;
     bool leave_due;
