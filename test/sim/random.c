@@ -10,7 +10,21 @@
 #define ACTS_MAX 160
 #define TROUBLE_ENDS KH_SECONDS(25)
 
-enum act_kind { JOIN, SAY, LEAVE, VANISH, RETURN, PROBE, REBIND, CUT, MEND, STOP, START };
+enum act_kind {
+    JOIN,
+    SAY,
+    LEAVE,
+    VANISH,
+    RETURN,
+    PROBE,
+    REBIND,
+    CUT,
+    MEND,
+    CUT_UDP,
+    MEND_UDP,
+    STOP,
+    START
+};
 
 struct act {
     kh_time at;
@@ -147,7 +161,14 @@ static void add_troubles(struct sim *sim, struct story *story, struct dice *dice
         add_act(story, at, CUT, box);
         add_act(story, dice_range(dice, at, TROUBLE_ENDS), MEND, box);
     }
-    if (dice_chance(dice, 0.15)) {
+    if (story->has_streams && dice_chance(dice, 0.3) && boxes > 0) {
+        int box = story->boxes[dice_below(dice, boxes)];
+
+        at = some_time(dice);
+        add_act(story, at, CUT_UDP, box);
+        add_act(story, dice_range(dice, at, TROUBLE_ENDS), MEND_UDP, box);
+    }
+    if (dice_chance(dice, 0.25)) {
         at = some_time(dice);
         add_act(story, at, STOP, 0);
         add_act(story, dice_range(dice, at, TROUBLE_ENDS), START, 0);
@@ -192,6 +213,8 @@ static void act_member(struct sim *sim, struct story *story, const struct act *a
     case REBIND:
     case CUT:
     case MEND:
+    case CUT_UDP:
+    case MEND_UDP:
     case STOP:
     case START:
         break;
@@ -209,6 +232,10 @@ static void act(struct sim *sim, struct story *story, const struct act *act)
     case CUT:
     case MEND:
         net_set_box_up(sim_net(sim), act->who, act->kind == MEND);
+        return;
+    case CUT_UDP:
+    case MEND_UDP:
+        net_set_box_passes(sim_net(sim), act->who, KH_UDP, act->kind == MEND_UDP);
         return;
     case STOP:
         sim_stop_server(sim);
@@ -245,6 +272,8 @@ static bool play(struct sim *sim, bool is_closed)
     bool had_troubles = !story.is_calm;
     uint64_t members = dice_range(dice, 2, 5);
 
+    if (is_closed || dice_chance(dice, 0.5))
+        sim_add_relay(sim);
     story.has_streams = is_closed || dice_chance(dice, 0.3);
     if (story.has_streams)
         sim_add_streams(sim);
@@ -273,6 +302,5 @@ bool scenario_random(struct sim *sim)
 
 bool scenario_random_closed(struct sim *sim)
 {
-    sim_add_relay(sim);
     return play(sim, true);
 }
