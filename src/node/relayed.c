@@ -206,6 +206,17 @@ static void abandon(struct kh_node *node, bool with_goodbye)
         lose(relayed);
 }
 
+/* We are elsewhere, but speak with the same relay by UDP: it may keep our place for us. */
+static bool follow(struct kh_node *node, const struct kh_rendezvous_client_event *event)
+{
+    struct kh_node_relayed *relayed = &node->relayed;
+    bool moved = kh_addr_equal(&relayed->at, &event->server) &&
+                 kh_turn_client_move(relayed->turn, node->now, &event->local);
+
+    take_outputs(node);
+    return moved;
+}
+
 void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client_event *event)
 {
     struct kh_node_relayed *relayed = &node->relayed;
@@ -214,7 +225,7 @@ void kh_node_relayed_met(struct kh_node *node, const struct kh_rendezvous_client
 
     if (relayed->turn == NULL)
         return;
-    if (!is_same) {
+    if (!is_same && !follow(node, event)) {
         abandon(node, true);
         relayed->choice = 0;
     } else if (kh_turn_client_state(relayed->turn) == KH_TURN_ALLOCATING) {
@@ -253,6 +264,7 @@ static void expect_our_own(const struct kh_rendezvous_relay *relay, struct kh_tu
     request->algorithms[1] = KH_STUN_ALGORITHM_MD5;
     request->algorithm_count = 2;
     request->require_sha256 = true;
+    request->mobile = true;
 }
 
 static void ask(struct kh_node *node)

@@ -23,6 +23,7 @@ struct wish {
     bool pair;
     const uint8_t *token; /* NULL: none */
     uint32_t lifetime;
+    bool mobile;
 };
 
 static void enter(struct kh_relay_allocation *allocation, enum kh_relay_allocation_state state)
@@ -130,7 +131,7 @@ static unsigned read_wish(const struct kh_relay *relay, const struct kh_stun_mes
                           struct wish *wish)
 {
     uint32_t value;
-    struct kh_stun_attribute even;
+    struct kh_stun_attribute attribute;
 
     *wish = (struct wish){.lifetime = LIFETIME_MIN};
     if (!kh_stun_find_u32(message, KH_STUN_REQUESTED_TRANSPORT, &value))
@@ -140,9 +141,14 @@ static unsigned read_wish(const struct kh_relay *relay, const struct kh_stun_mes
     if (kh_stun_find_u32(message, KH_STUN_LIFETIME, &value))
         wish->lifetime = value;
     wish->lifetime = grant_lifetime(relay, wish->lifetime);
-    if (kh_stun_find(message, KH_STUN_EVEN_PORT, &even)) {
+    if (kh_stun_find(message, KH_STUN_EVEN_PORT, &attribute)) {
         wish->even = true;
-        wish->pair = (even.value[0] & EVEN_PORT_RESERVE) != 0;
+        wish->pair = (attribute.value[0] & EVEN_PORT_RESERVE) != 0;
+    }
+    if (kh_stun_find(message, KH_STUN_MOBILITY_TICKET, &attribute)) {
+        if (attribute.len > 0)
+            return KH_RELAY_BAD_REQUEST; /* RFC 8016 3.1.1: it asks for one */
+        wish->mobile = true;
     }
     if (!kh_stun_find_bytes(message, KH_STUN_RESERVATION_TOKEN, KH_RELAY_TOKEN_LEN, &wish->token))
         wish->token = NULL;
@@ -189,6 +195,7 @@ static void answer_allocated(struct kh_relay *relay, const struct kh_relay_alloc
     kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &allocation->client);
     if (allocation->has_token)
         kh_stun_add(&writer, KH_STUN_RESERVATION_TOKEN, allocation->token, KH_RELAY_TOKEN_LEN);
+    kh_relay_ticket_add(relay, allocation, &writer);
     kh_relay_answer_end(relay, &caller, &writer);
 }
 
@@ -396,6 +403,8 @@ static void create(struct kh_relay *relay, const struct kh_relay_caller *caller,
     allocation->lifetime = wish->lifetime;
     allocation->wants_even = wish->even;
     allocation->wants_pair = wish->pair;
+    if (wish->mobile)
+        kh_relay_ticket_renew(relay, allocation);
     want_way(relay, &allocation->ways[0], &caller->server, wish->families[0]);
     if (wish->families[1] != 0)
         want_way(relay, &allocation->ways[1], &caller->server, wish->families[1]);
@@ -440,6 +449,8 @@ static void take_reserved(struct kh_relay *relay, const struct kh_relay_caller *
     reserved->prefix = prefix;
     set_caller(reserved, caller);
     reserved->lifetime = wish->lifetime;
+    if (wish->mobile)
+        kh_relay_ticket_renew(relay, reserved);
     kh_relay_table_connect(&relay->table, reserved);
     go_live(relay, reserved);
     answer_allocated(relay, reserved);
@@ -468,31 +479,67 @@ void kh_relay_allocate(struct kh_relay *relay, const struct kh_relay_caller *cal
 
 /* ---- Refresh ---- */
 
+/* Is it the Refresh once more that moved the allocation here? */
+static bool is_move_repeated(const struct kh_relay_caller *caller)
+{
+    return caller->allocation->serial != 0 &&
+           kh_equal(caller->allocation->move_id, caller->id, KH_STUN_ID_LEN);
+}
+
+/* Whose is it, and for whom?  Returns 0, or an error. */
+static unsigned check_refresh(struct kh_relay *relay, const struct kh_relay_caller *caller,
+                              uint8_t *family)
+{
+    struct kh_relay_allocation *allocation = caller->allocation;
+    struct kh_stun_attribute ticket;
+    bool has_ticket = kh_stun_find(caller->message, KH_STUN_MOBILITY_TICKET, &ticket);
+    uint8_t number;
+
+    *family = 0; /* both */
+    if (allocation == NULL)
+        return has_ticket ? KH_RELAY_BAD_REQUEST : KH_RELAY_MISMATCH;
+    if (allocation->state != KH_RELAY_LIVE)
+        return KH_RELAY_MISMATCH;
+    if (read_family(caller->message, KH_STUN_REQUESTED_ADDRESS_FAMILY, &number)) {
+        *family = family_of(number);
+        if (*family == 0 || kh_relay_way_find(allocation, *family) == NULL)
+            return KH_RELAY_FAMILY_MISMATCH;
+    }
+    if (caller->by_ticket)
+        return kh_relay_move(relay, caller);
+    /* RFC 8016 3.2.2: who has not moved needs no ticket to come back. */
+    if (has_ticket)
+        return is_move_repeated(caller) ? 0 : KH_RELAY_BAD_REQUEST;
+    kh_relay_settle_move(relay, allocation, &caller->client, &caller->server);
+    return 0;
+}
+
+static void answer_refresh(struct kh_relay *relay, const struct kh_relay_caller *caller,
+                           uint32_t granted)
+{
+    struct kh_stun_writer writer = kh_relay_answer_begin(relay, caller, KH_STUN_SUCCESS);
+
+    kh_stun_add_u32(&writer, KH_STUN_LIFETIME, granted);
+    if (granted > 0 && (caller->by_ticket || is_move_repeated(caller)))
+        kh_relay_ticket_add(relay, caller->allocation, &writer);
+    kh_relay_answer_end(relay, caller, &writer);
+}
+
 void kh_relay_refresh(struct kh_relay *relay, const struct kh_relay_caller *caller)
 {
     struct kh_relay_allocation *allocation = caller->allocation;
     uint32_t desired = LIFETIME_MIN;
     uint32_t granted;
-    uint8_t number;
-    uint8_t family = 0; /* both */
-    struct kh_stun_writer writer;
+    uint8_t family;
+    unsigned error = check_refresh(relay, caller, &family);
 
-    if (allocation == NULL || allocation->state != KH_RELAY_LIVE) {
-        kh_relay_refuse(relay, caller, KH_RELAY_MISMATCH);
+    if (error != 0) {
+        kh_relay_refuse(relay, caller, error);
         return;
-    }
-    if (read_family(caller->message, KH_STUN_REQUESTED_ADDRESS_FAMILY, &number)) {
-        family = family_of(number);
-        if (family == 0 || kh_relay_way_find(allocation, family) == NULL) {
-            kh_relay_refuse(relay, caller, KH_RELAY_FAMILY_MISMATCH);
-            return;
-        }
     }
     (void)kh_stun_find_u32(caller->message, KH_STUN_LIFETIME, &desired);
     granted = desired == 0 ? 0 : grant_lifetime(relay, desired);
-    writer = kh_relay_answer_begin(relay, caller, KH_STUN_SUCCESS);
-    kh_stun_add_u32(&writer, KH_STUN_LIFETIME, granted);
-    kh_relay_answer_end(relay, caller, &writer);
+    answer_refresh(relay, caller, granted);
     for (size_t i = 0; i < KH_RELAY_WAYS; i++) {
         struct kh_relay_way *way = &allocation->ways[i];
 

@@ -185,8 +185,10 @@ void kh_relay_channel_data(struct kh_relay *relay, const struct kh_datagram *dat
 
     assert(!reader.failed);
     /* RFC 8656 12.6: over UDP what stands behind the data is padding or nothing to us. */
-    if (allocation != NULL)
+    if (allocation != NULL) {
+        kh_relay_settle_move(relay, allocation, &datagram->from, &datagram->to);
         channel = kh_relay_peers_find_number(&allocation->peers, number);
+    }
     if (channel == NULL || channel->until <= relay->now) {
         relay->stats.dropped_forbidden++;
         return;
@@ -211,8 +213,10 @@ void kh_relay_send(struct kh_relay *relay, const struct kh_datagram *datagram,
         relay->stats.dropped_malformed++;
         return;
     }
-    if (allocation != NULL)
+    if (allocation != NULL) {
+        kh_relay_settle_move(relay, allocation, &datagram->from, &datagram->to);
         permission = kh_relay_peers_find(&allocation->peers, &peer.peer);
+    }
     if (permission == NULL || permission->until <= relay->now) {
         relay->stats.dropped_forbidden++;
         return;

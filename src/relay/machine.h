@@ -36,6 +36,8 @@ struct kh_relay {
     uint8_t secret[KH_RELAY_SECRET_MAX];
     struct kh_rng rng;
     struct kh_secret nonce_key;
+    struct kh_secret ticket_key;
+    uint64_t serial; /* of the ticket made last */
     struct kh_relay_table table;
     struct kh_relay_tally users;
     struct kh_relay_tally prefixes;
@@ -64,7 +66,8 @@ struct kh_relay_caller {
     uint64_t user;
     size_t request_len;
     const struct kh_stun_message *message;  /* NULL where a stored request is answered */
-    struct kh_relay_allocation *allocation; /* of this 5-tuple, or NULL */
+    struct kh_relay_allocation *allocation; /* of this 5-tuple, or by its ticket; or NULL */
+    bool by_ticket;
 };
 
 /* ---- answer.c ---- */
@@ -102,6 +105,25 @@ void kh_relay_allocation_opened(struct kh_relay *relay, const struct kh_addr *ad
 void kh_relay_allocation_forget(struct kh_relay *relay, struct kh_relay_allocation *allocation);
 /* Closes the ways whose time is over, and forgets the allocation with the last of them. */
 void kh_relay_allocation_expire(struct kh_relay *relay, struct kh_relay_allocation *allocation);
+
+/* ---- mobility.c ---- */
+
+#define KH_RELAY_TICKET_LEN (KH_AEAD_OVERHEAD + 3)
+
+/* Gives the allocation that a Refresh from elsewhere brings the ticket of, or NULL. */
+struct kh_relay_allocation *kh_relay_ticket_find(struct kh_relay *relay,
+                                                 const struct kh_stun_message *message);
+/* Makes the allocation's ticket a new one. */
+void kh_relay_ticket_renew(struct kh_relay *relay, struct kh_relay_allocation *allocation);
+/* Adds its ticket, if it has one; the same one always the same way. */
+void kh_relay_ticket_add(const struct kh_relay *relay, const struct kh_relay_allocation *allocation,
+                         struct kh_stun_writer *writer);
+/* The caller's Refresh came by another 5-tuple than its allocation has: moves it there, or begins
+ * to.  Returns 0 or an error. */
+unsigned kh_relay_move(struct kh_relay *relay, const struct kh_relay_caller *caller);
+/* The client says something by this 5-tuple: if it was moving there, it has. */
+void kh_relay_settle_move(struct kh_relay *relay, struct kh_relay_allocation *allocation,
+                          const struct kh_addr *client, const struct kh_addr *server);
 
 /* ---- way.c ---- */
 

@@ -76,6 +76,7 @@ enum kh_status kh_relay_new(struct kh_relay **out, const struct kh_relay_config 
     kh_rng_init(&relay->rng, config->seed);
     kh_wipe(relay->config.seed, sizeof relay->config.seed);
     kh_rng_bytes(&relay->rng, relay->nonce_key.bytes, sizeof relay->nonce_key.bytes);
+    kh_rng_bytes(&relay->rng, relay->ticket_key.bytes, sizeof relay->ticket_key.bytes);
     kh_rng_bytes(&relay->rng, hash_key, sizeof hash_key);
     if (kh_relay_table_init(&relay->table, &relay->config, hash_key) != KH_OK) {
         kh_relay_free(relay);
@@ -133,6 +134,15 @@ bool kh_relay_handle_datagram(struct kh_relay *relay, kh_time now,
     return true;
 }
 
+static void perform_on_allocation(struct kh_relay *relay, const struct kh_relay_caller *caller)
+{
+    kh_relay_settle_move(relay, caller->allocation, &caller->client, &caller->server);
+    if (caller->method == KH_STUN_CREATE_PERMISSION)
+        kh_relay_create_permission(relay, caller);
+    else
+        kh_relay_channel_bind(relay, caller);
+}
+
 static void perform(struct kh_relay *relay, const struct kh_relay_caller *caller)
 {
     if (caller->message->unknown_count > 0)
@@ -143,10 +153,8 @@ static void perform(struct kh_relay *relay, const struct kh_relay_caller *caller
         kh_relay_refresh(relay, caller);
     else if (caller->allocation == NULL || caller->allocation->state != KH_RELAY_LIVE)
         kh_relay_refuse(relay, caller, KH_RELAY_MISMATCH);
-    else if (caller->method == KH_STUN_CREATE_PERMISSION)
-        kh_relay_create_permission(relay, caller);
     else
-        kh_relay_channel_bind(relay, caller);
+        perform_on_allocation(relay, caller);
 }
 
 static void handle_request(struct kh_relay *relay, const struct kh_datagram *datagram,
@@ -162,6 +170,11 @@ static void handle_request(struct kh_relay *relay, const struct kh_datagram *dat
         .message = message,
         .allocation = kh_relay_table_find(&relay->table, &datagram->from, &datagram->to),
     };
+
+    if (caller.allocation == NULL) {
+        caller.allocation = kh_relay_ticket_find(relay, message);
+        caller.by_ticket = caller.allocation != NULL;
+    }
 
     if (kh_relay_authenticate(relay, &caller, password))
         perform(relay, &caller);
@@ -219,7 +232,15 @@ void kh_relay_disconnected(struct kh_relay *relay, kh_time now, const struct kh_
 
     assert_drained(relay);
     relay->now = now;
-    if (allocation != NULL)
+    if (allocation == NULL)
+        return;
+    /* RFC 8016 3.2.2: the end of the old connection says as much as a word by the new one; the end
+     * of the new one leaves it where it was. */
+    if (allocation->is_moving)
+        kh_relay_table_end_move(&relay->table, allocation,
+                                kh_addr_equal(&allocation->client, client) &&
+                                    kh_addr_equal(&allocation->server, server));
+    else
         kh_relay_allocation_forget(relay, allocation);
 }
 

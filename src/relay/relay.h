@@ -79,6 +79,7 @@ struct kh_relay_stats {
     size_t allocations; /* now, with those being opened and ports held in reserve */
     uint64_t allocated; /* ever */
     uint64_t expiries;
+    uint64_t moves;   /* of clients that came with a ticket by another way (RFC 8016) */
     uint64_t refused; /* requests of users answered with an error */
     uint64_t challenges;
     uint64_t to_peers; /* datagrams relayed */

@@ -57,6 +57,15 @@ static uint64_t hash_of(const struct kh_relay_table *table, const struct kh_addr
     return kh_siphash(table->hash_key, both, sizeof both);
 }
 
+static bool is_known_by(const struct kh_relay_allocation *allocation, const struct kh_addr *client,
+                        const struct kh_addr *server)
+{
+    if (kh_addr_equal(&allocation->client, client) && kh_addr_equal(&allocation->server, server))
+        return true;
+    return allocation->is_moving && kh_addr_equal(&allocation->next_client, client) &&
+           kh_addr_equal(&allocation->next_server, server);
+}
+
 struct kh_relay_allocation *kh_relay_table_find(const struct kh_relay_table *table,
                                                 const struct kh_addr *client,
                                                 const struct kh_addr *server)
@@ -67,8 +76,7 @@ struct kh_relay_allocation *kh_relay_table_find(const struct kh_relay_table *tab
     for (size_t at = hash & mask; table->tuples[at].allocation != NULL; at = (at + 1) & mask) {
         struct kh_relay_allocation *found = table->tuples[at].allocation;
 
-        if (table->tuples[at].hash == hash && kh_addr_equal(&found->client, client) &&
-            kh_addr_equal(&found->server, server))
+        if (table->tuples[at].hash == hash && is_known_by(found, client, server))
             return found;
     }
     return NULL;
@@ -83,12 +91,14 @@ static void put_tuple(struct kh_relay_tuple *tuples, size_t mask, struct kh_rela
     tuples[at] = tuple;
 }
 
+/* Makes room for one more tuple than there may be now: one for each allocation, connected or not,
+ * and a second one for those that move. */
 static bool tuples_have_room(struct kh_relay_table *table)
 {
     size_t size = 2 * table->tuple_size;
     struct kh_relay_tuple *larger;
 
-    if (2 * (table->count + 1) <= table->tuple_size)
+    if (2 * (table->count + table->moving_count + 1) <= table->tuple_size)
         return true;
     larger = calloc(size, sizeof *larger);
     if (larger == NULL)
@@ -103,13 +113,17 @@ static bool tuples_have_room(struct kh_relay_table *table)
     return true;
 }
 
-void kh_relay_table_connect(struct kh_relay_table *table, struct kh_relay_allocation *allocation)
+static void enter(struct kh_relay_table *table, struct kh_relay_allocation *allocation,
+                  uint64_t hash)
 {
-    uint64_t hash = hash_of(table, &allocation->client, &allocation->server);
-
     assert(2 * (table->tuple_count + 1) <= table->tuple_size);
     put_tuple(table->tuples, table->tuple_size - 1, (struct kh_relay_tuple){hash, allocation});
     table->tuple_count++;
+}
+
+void kh_relay_table_connect(struct kh_relay_table *table, struct kh_relay_allocation *allocation)
+{
+    enter(table, allocation, hash_of(table, &allocation->client, &allocation->server));
 }
 
 /* Closes the gap at `hole` by what lies behind it, so that no look-up stops too early. */
@@ -129,18 +143,55 @@ static void close_gap(struct kh_relay_table *table, size_t hole)
     table->tuples[hole] = (struct kh_relay_tuple){0};
 }
 
-static void disconnect(struct kh_relay_table *table, struct kh_relay_allocation *allocation)
+static void leave(struct kh_relay_table *table, const struct kh_relay_allocation *allocation,
+                  uint64_t hash)
 {
-    uint64_t hash = hash_of(table, &allocation->client, &allocation->server);
     size_t mask = table->tuple_size - 1;
 
     for (size_t at = hash & mask; table->tuples[at].allocation != NULL; at = (at + 1) & mask) {
-        if (table->tuples[at].allocation == allocation) {
+        if (table->tuples[at].allocation == allocation && table->tuples[at].hash == hash) {
             close_gap(table, at);
             table->tuple_count--;
             return;
         }
     }
+}
+
+static void disconnect(struct kh_relay_table *table, struct kh_relay_allocation *allocation)
+{
+    if (allocation->is_moving)
+        kh_relay_table_end_move(table, allocation, false);
+    leave(table, allocation, hash_of(table, &allocation->client, &allocation->server));
+}
+
+bool kh_relay_table_begin_move(struct kh_relay_table *table, struct kh_relay_allocation *allocation,
+                               const struct kh_addr *client, const struct kh_addr *server)
+{
+    assert(!allocation->is_moving && kh_relay_table_find(table, client, server) == NULL);
+    if (!tuples_have_room(table))
+        return false;
+    allocation->next_client = *client;
+    allocation->next_server = *server;
+    allocation->is_moving = true;
+    table->moving_count++;
+    enter(table, allocation, hash_of(table, client, server));
+    return true;
+}
+
+void kh_relay_table_end_move(struct kh_relay_table *table, struct kh_relay_allocation *allocation,
+                             bool moved)
+{
+    const struct kh_addr *client = moved ? &allocation->client : &allocation->next_client;
+    const struct kh_addr *server = moved ? &allocation->server : &allocation->next_server;
+
+    assert(allocation->is_moving && table->moving_count > 0);
+    leave(table, allocation, hash_of(table, client, server));
+    allocation->is_moving = false;
+    table->moving_count--;
+    if (!moved)
+        return;
+    allocation->client = allocation->next_client;
+    allocation->server = allocation->next_server;
 }
 
 /* ---- by relayed address ---- */

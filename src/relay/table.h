@@ -58,6 +58,14 @@ struct kh_relay_allocation {
     bool has_fingerprint;
     bool wants_pair; /* EVEN-PORT with R: the second way becomes a reservation */
     bool wants_even;
+    /* RFC 8016: `serial` names the ticket it has now, 0: it wants none.  A client that came with it
+     * by another 5-tuple is known by both until it says something there; `move_id` is that of the
+     * Refresh it came with. */
+    uint64_t serial;
+    bool is_moving;
+    struct kh_addr next_client;
+    struct kh_addr next_server;
+    uint8_t move_id[KH_STUN_ID_LEN];
     kh_time paid_until; /* token bucket of bytes */
     size_t heap_at;
     struct kh_relay_way ways[KH_RELAY_WAYS];
@@ -74,6 +82,7 @@ struct kh_relay_table {
     struct kh_relay_tuple *tuples; /* owned; open addressing, at most half full */
     size_t tuple_size;             /* a power of two */
     size_t tuple_count;
+    size_t moving_count; /* allocations with two tuples */
     struct kh_relay_allocation **heap; /* owned, with what it points to; by deadline */
     size_t heap_size;
     size_t count;                       /* of allocations, all in the heap */
@@ -96,6 +105,12 @@ struct kh_relay_allocation *kh_relay_table_find(const struct kh_relay_table *tab
 struct kh_relay_allocation *kh_relay_table_add(struct kh_relay_table *table, kh_time until);
 /* Enters it under its 5-tuple, for which it made room. */
 void kh_relay_table_connect(struct kh_relay_table *table, struct kh_relay_allocation *allocation);
+/* Enters it under a second 5-tuple too; false if memory is refused. */
+bool kh_relay_table_begin_move(struct kh_relay_table *table, struct kh_relay_allocation *allocation,
+                               const struct kh_addr *client, const struct kh_addr *server);
+/* The second 5-tuple is its only one from now on, or the first one still. */
+void kh_relay_table_end_move(struct kh_relay_table *table, struct kh_relay_allocation *allocation,
+                             bool moved);
 /* Forgets and frees it; its ports have to be free already. */
 void kh_relay_table_remove(struct kh_relay_table *table, struct kh_relay_allocation *allocation);
 

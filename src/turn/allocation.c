@@ -24,7 +24,8 @@ void kh_turn_allocation_forget(struct kh_turn_client *client)
     assert(client->state != KH_TURN_IDLE);
     kh_turn_client_enter(client, KH_TURN_IDLE);
     kh_turn_ask_end(&client->ask);
-    client->clearing = false;
+    client->clearing = client->moving = false;
+    client->ticket_len = 0;
     memset(client->permissions, 0, sizeof client->permissions);
     memset(client->channels, 0, sizeof client->channels);
     client->relayed4 = client->relayed6 = (struct kh_addr){0};
@@ -58,6 +59,18 @@ static kh_duration take_lifetime(struct kh_turn_client *client, kh_time now,
     return lifetime;
 }
 
+static void take_ticket(struct kh_turn_client *client, const struct kh_stun_message *message)
+{
+    struct kh_stun_attribute ticket;
+
+    client->ticket_len = 0;
+    if (!kh_stun_find(message, KH_STUN_MOBILITY_TICKET, &ticket) ||
+        ticket.len > sizeof client->ticket)
+        return;
+    memcpy(client->ticket, ticket.value, ticket.len);
+    client->ticket_len = ticket.len;
+}
+
 static bool is_wished(const struct kh_turn_client *client, const struct kh_addr *relayed)
 {
     if (relayed->port == 0)
@@ -84,6 +97,7 @@ static void take_allocated(struct kh_turn_client *client, kh_time now,
     }
     client->relayed4 = relayed4;
     client->relayed6 = relayed6;
+    take_ticket(client, message);
     kh_turn_client_enter(client, KH_TURN_ALLOCATED);
     event = kh_turn_client_tell(client, KH_TURN_EVENT_ALLOCATED);
     event->allocated.relayed4 = relayed4;
@@ -107,6 +121,13 @@ static void take_cleared(struct kh_turn_client *client, kh_time now)
     kh_turn_ask_start(client, now, &client->ask); /* it tells if the way is free */
 }
 
+/* RFC 8016 3.1.2: "Mobility Forbidden", and so it is. */
+static void forgo_ticket(struct kh_turn_client *client, kh_time now)
+{
+    client->mobile = false;
+    kh_turn_ask_start(client, now, &client->ask);
+}
+
 static void take_refusal(struct kh_turn_client *client, const struct kh_stun_message *message,
                          unsigned code)
 {
@@ -125,16 +146,48 @@ static void take_refusal(struct kh_turn_client *client, const struct kh_stun_mes
         ->code = code;
 }
 
+bool kh_turn_allocation_move(struct kh_turn_client *client, kh_time now)
+{
+    if (client->state != KH_TURN_ALLOCATED || client->ticket_len == 0)
+        return false;
+    client->moving = true;
+    kh_turn_ask_start(client, now, &client->ask);
+    return true;
+}
+
+bool kh_turn_allocation_missed(struct kh_turn_client *client, kh_time now, unsigned code)
+{
+    /* 437: perhaps it only knows us by another address, since a NAT gave us a new one. */
+    if (code == 437 && (client->moving || kh_turn_allocation_move(client, now)))
+        return true;
+    kh_turn_allocation_end(client, KH_TURN_EVENT_LOST)->code = code;
+    return false;
+}
+
+/* RFC 8016 3.2.3: there is a new ticket.  The server keeps to the old way until it hears us by the
+ * new one, so something is said at once. */
+static void take_moved(struct kh_turn_client *client, kh_time now,
+                       const struct kh_stun_message *message)
+{
+    client->moving = false;
+    client->stats.moves++;
+    take_ticket(client, message);
+    client->refresh_at = now;
+}
+
 /* RFC 8656 8.3 */
 static void take_refreshed(struct kh_turn_client *client, kh_time now,
                            const struct kh_stun_message *message)
 {
     uint32_t seconds;
 
-    if (kh_stun_find_u32(message, KH_STUN_LIFETIME, &seconds) && seconds == 0)
+    if (kh_stun_find_u32(message, KH_STUN_LIFETIME, &seconds) && seconds == 0) {
         kh_turn_allocation_end(client, KH_TURN_EVENT_LOST);
-    else
-        (void)take_lifetime(client, now, message);
+        return;
+    }
+    (void)take_lifetime(client, now, message);
+    if (client->moving)
+        take_moved(client, now, message);
 }
 
 void kh_turn_allocation_take(struct kh_turn_client *client, kh_time now,
@@ -154,12 +207,16 @@ void kh_turn_allocation_take(struct kh_turn_client *client, kh_time now,
             take_allocated(client, now, message);
         else if (code == 437 && !client->cleared)
             clear(client, now);
+        else if (code == 405 && client->mobile)
+            forgo_ticket(client, now);
         else
             take_refusal(client, message, code);
     } else if (verdict == KH_TURN_SUCCESS) {
         take_refreshed(client, now, message);
-    } else if (code < 500) {
+    } else if (code < 500 && client->moving) {
         kh_turn_allocation_end(client, KH_TURN_EVENT_LOST)->code = code;
+    } else if (code < 500) {
+        (void)kh_turn_allocation_missed(client, now, code);
     } else {
         client->refresh_at = kh_time_add(now, RETRY);
     }
@@ -175,6 +232,10 @@ static void handle_silence(struct kh_turn_client *client, kh_time now)
         kh_turn_allocation_end(client, KH_TURN_EVENT_RELEASED);
         break;
     case KH_TURN_ALLOCATED:
+        if (client->moving) {
+            kh_turn_allocation_end(client, KH_TURN_EVENT_LOST);
+            break;
+        }
         client->refresh_at = now; /* a server that restarts may still be in time */
         break;
     case KH_TURN_IDLE:
@@ -229,8 +290,12 @@ bool kh_turn_allocation_next_transmit(struct kh_turn_client *client, struct kh_d
             kh_stun_add_u32(&writer, KH_STUN_REQUESTED_ADDRESS_FAMILY, FAMILY_IPV6);
         if (client->families == KH_TURN_BOTH)
             kh_stun_add_u32(&writer, KH_STUN_ADDITIONAL_ADDRESS_FAMILY, FAMILY_IPV6);
+        if (client->mobile)
+            kh_stun_add(&writer, KH_STUN_MOBILITY_TICKET, NULL, 0);
     } else if (client->state != KH_TURN_ALLOCATED) {   /* given back, cleared away or abandoned */
         kh_stun_add_u32(&writer, KH_STUN_LIFETIME, 0); /* RFC 8656 8.1 */
+    } else if (client->moving) {
+        kh_stun_add(&writer, KH_STUN_MOBILITY_TICKET, client->ticket, client->ticket_len);
     }
     kh_turn_ask_finish(client, &client->ask, &writer, out);
     return true;

@@ -118,6 +118,7 @@ enum kh_status kh_turn_client_allocate(struct kh_turn_client *client, kh_time no
     client->local = request->local;
     client->families = request->families;
     client->clearing = client->cleared = false;
+    client->mobile = request->mobile;
     kh_turn_client_enter(client, KH_TURN_ALLOCATING);
     kh_turn_ask_start(client, now, &client->ask);
     run(client, now);
@@ -163,6 +164,16 @@ void kh_turn_client_abandon(struct kh_turn_client *client, kh_time now, bool wit
         return;
     kh_turn_ask_start(client, now, &client->ask);
     client->ask.active = false; /* once, and whatever is answered is nobody's */
+}
+
+bool kh_turn_client_move(struct kh_turn_client *client, kh_time now, const struct kh_addr *local)
+{
+    assert_drained(client);
+    if (client->server.transport != KH_UDP || !kh_turn_allocation_move(client, now))
+        return false;
+    client->local = *local;
+    run(client, now);
+    return true;
 }
 
 void kh_turn_client_permit(struct kh_turn_client *client, kh_time now, const struct kh_addr *peer)

@@ -84,6 +84,8 @@ struct kh_turn_channel {
     kh_time held_until; /* the slot belongs to this peer and number until here */
 };
 
+#define KH_TURN_TICKET_MAX 255 /* RFC 8016 sets no limit; a request with one fits a datagram */
+
 struct kh_turn_client {
     struct kh_turn_config config;
     struct kh_rng rng;
@@ -102,6 +104,10 @@ struct kh_turn_client {
     kh_time expires_at;
     kh_time keepalive_at;
     bool keepalive_due;
+    bool mobile; /* a ticket is asked for */
+    bool moving; /* the Refresh brings it, since we are elsewhere */
+    uint8_t ticket[KH_TURN_TICKET_MAX];
+    size_t ticket_len; /* 0: none */
 
     struct kh_turn_permission permissions[KH_TURN_PERMISSIONS_MAX];
     struct kh_turn_channel channels[KH_TURN_CHANNELS_MAX];
@@ -189,6 +195,12 @@ void kh_turn_allocation_take(struct kh_turn_client *client, kh_time now,
 void kh_turn_allocation_handle_timeout(struct kh_turn_client *client, kh_time now);
 bool kh_turn_allocation_next_transmit(struct kh_turn_client *client, struct kh_datagram *out);
 kh_time kh_turn_allocation_timeout(const struct kh_turn_client *client);
+/* Brings the ticket by a Refresh; false if there is none. */
+bool kh_turn_allocation_move(struct kh_turn_client *client, kh_time now);
+/* A request was refused because the server knows no allocation of ours where we are: it moves, and
+ * what was asked can be asked again in a moment; or, false, it is LOST. */
+bool kh_turn_allocation_missed(struct kh_turn_client *client, kh_time now, unsigned code);
+#define KH_TURN_MOVE_TIME KH_MILLISECONDS(500)
 /* Ends the allocation with this event. */
 struct kh_turn_event *kh_turn_allocation_end(struct kh_turn_client *client,
                                              enum kh_turn_event_kind kind);

@@ -117,7 +117,8 @@ static void take(struct kh_turn_client *client, kh_time now, struct kh_turn_perm
     if (verdict == KH_TURN_SUCCESS) {
         enter(permission, KH_TURN_PERMISSION_GRANTED, kh_time_add(now, KH_TURN_PERMISSION_REFRESH));
     } else if (verdict == KH_TURN_ERROR && kh_turn_allocation_is_gone(code)) {
-        kh_turn_allocation_end(client, KH_TURN_EVENT_LOST)->code = code;
+        if (kh_turn_allocation_missed(client, now, code))
+            enter(permission, KH_TURN_PERMISSION_GRANTED, kh_time_add(now, KH_TURN_MOVE_TIME));
     } else if (verdict == KH_TURN_ERROR) {
         enter(permission, KH_TURN_PERMISSION_REFUSED, kh_time_add(now, REFUSED_PAUSE));
         event = kh_turn_client_tell(client, KH_TURN_EVENT_PEER_REFUSED);

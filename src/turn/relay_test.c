@@ -42,6 +42,7 @@ struct world {
     struct kh_addr carol;
     unsigned carol_heard;
     struct kh_addr carol_heard_from;
+    struct kh_addr rebound; /* where the server sees Alice, if not at her address */
 };
 
 static struct kh_addr addr_of(const char *text)
@@ -114,8 +115,11 @@ static void drain_member(struct world *world, struct member *member)
         member->heard_from = datagram.from;
         member->heard++;
     }
-    while (kh_turn_client_next_transmit(member->turn, &datagram))
+    while (kh_turn_client_next_transmit(member->turn, &datagram)) {
+        if (member == &world->members[0] && !kh_addr_is_none(&world->rebound))
+            datagram.from = world->rebound;
         cable_send(&world->cable, &datagram);
+    }
 }
 
 static void drain_relay(struct world *world)
@@ -133,9 +137,18 @@ static void drain_relay(struct world *world)
     }
 }
 
-static void deliver(struct world *world, const struct kh_datagram *datagram)
+static void deliver(struct world *world, const struct kh_datagram *sent)
 {
+    struct kh_datagram in = *sent;
+    const struct kh_datagram *datagram = &in;
     struct kh_stun_message message;
+
+    if (!kh_addr_is_none(&world->rebound)) {
+        if (kh_addr_equal(&in.to, &world->members[0].addr))
+            return; /* the mapping of before */
+        if (kh_addr_equal(&in.to, &world->rebound))
+            in.to = world->members[0].addr;
+    }
 
     for (size_t i = 0; i < 2; i++) {
         struct member *member = &world->members[i];
@@ -441,6 +454,133 @@ static void fails_with_the_wrong_password(void **state)
     close_world(&world);
 }
 
+/* ---- RFC 8016 ---- */
+
+static void both_allocate_mobile(struct world *world)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct kh_turn_request request = request_of(world, &world->members[i]);
+
+        request.mobile = true;
+        allocate(world, &world->members[i], &request);
+    }
+    pass(world, KH_SECONDS(1));
+    permit_each_other(world);
+    pass(world, KH_SECONDS(1));
+}
+
+/* Each says one thing, and hears that of the other. */
+static void talk_both_ways(struct world *world)
+{
+    struct member *alice = &world->members[0], *bob = &world->members[1];
+    unsigned alices = alice->heard, bobs = bob->heard;
+
+    say(world, alice, &bob->relayed, "hello Bob");
+    pass(world, KH_MILLISECONDS(200));
+    say(world, bob, &alice->relayed, "hello Alice");
+    pass(world, KH_MILLISECONDS(200));
+    assert_int_equal(alice->heard, alices + 1);
+    assert_int_equal(bob->heard, bobs + 1);
+}
+
+static void an_allocation_follows_its_client(void **state)
+{
+    static struct world world;
+    struct member *alice = &world.members[0];
+
+    (void)state;
+    open_world(&world, 0, 1);
+    both_allocate_mobile(&world);
+    talk_both_ways(&world);
+    alice->addr = addr_of("192.0.2.77:7000");
+    assert_true(kh_turn_client_move(alice->turn, world.cable.now, &alice->addr));
+    drain_member(&world, alice);
+    pass(&world, KH_MILLISECONDS(120)); /* a nonce for there, the ticket, a word by the new way */
+    assert_int_equal(kh_turn_client_stats(alice->turn).moves, 1);
+    for (int i = 0; i < 20; i++) {
+        talk_both_ways(&world);
+        pass(&world, KH_SECONDS(60));
+    }
+    assert_int_equal(alice->allocated, 1);
+    assert_int_equal(alice->lost, 0);
+    assert_int_equal(kh_relay_stats(world.relay).allocated, 2);
+    close_world(&world);
+}
+
+/* The client sends on from where it was, and only the server sees it elsewhere. */
+static void a_new_mapping_of_a_nat_is_followed(void **state)
+{
+    static struct world world;
+    struct member *alice = &world.members[0];
+
+    (void)state;
+    open_world(&world, 0, 1);
+    both_allocate_mobile(&world);
+    talk_both_ways(&world);
+    world.rebound = addr_of("192.0.2.77:7000");
+    kh_turn_client_probe(alice->turn, world.cable.now);
+    drain_member(&world, alice);
+    pass(&world, KH_SECONDS(1));
+    assert_int_equal(kh_turn_client_stats(alice->turn).moves, 1);
+    talk_both_ways(&world);
+    assert_int_equal(alice->lost, 0);
+    assert_int_equal(kh_relay_stats(world.relay).allocated, 2);
+    close_world(&world);
+}
+
+/* Also if the first to be refused is a permission, some minutes later, and datagrams get lost. */
+static void a_new_mapping_is_followed_over_a_bad_wire(void **state)
+{
+    (void)state;
+    for (uint64_t dice = 1; dice <= 30; dice++) {
+        static struct world world;
+        struct member *alice = &world.members[0];
+
+        open_world(&world, 0, dice);
+        both_allocate_mobile(&world);
+        talk_both_ways(&world);
+        world.cable.loss_percent = 30;
+        world.rebound = addr_of("192.0.2.77:7000");
+        for (int i = 0; i < 60; i++) {
+            say(&world, alice, &world.members[1].relayed, "still there");
+            say(&world, &world.members[1], &alice->relayed, "so am I"); /* or it forgets Alice */
+            pass(&world, KH_SECONDS(10));
+        }
+        world.cable.loss_percent = 0;
+        pass(&world, KH_SECONDS(20));
+        talk_both_ways(&world);
+        assert_int_equal(alice->lost, 0);
+        assert_true(kh_turn_client_stats(alice->turn).moves >= 1);
+        close_world(&world);
+    }
+}
+
+static void who_cannot_move_is_told_that_all_is_lost(void **state)
+{
+    static struct world world;
+    struct member *alice = &world.members[0], *bob = &world.members[1];
+
+    (void)state;
+    open_world(&world, 0, 1);
+    both_allocate(&world); /* without tickets */
+    pass(&world, KH_SECONDS(1));
+    assert_false(kh_turn_client_move(alice->turn, world.cable.now, &alice->addr));
+    kh_turn_client_probe(alice->turn, world.cable.now); /* which changed nothing */
+    drain_member(&world, alice);
+    pass(&world, KH_SECONDS(1));
+    assert_int_equal(alice->lost, 0);
+    close_world(&world);
+    open_world(&world, 0, 1);
+    both_allocate_mobile(&world);
+    start_relay(&world, 2); /* a server that has forgotten all: no ticket opens there */
+    bob->addr = addr_of("192.0.2.78:7000");
+    assert_true(kh_turn_client_move(bob->turn, world.cable.now, &bob->addr));
+    drain_member(&world, bob);
+    pass(&world, KH_SECONDS(1));
+    assert_int_equal(bob->lost, 1);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -452,6 +592,10 @@ int main(void)
         cmocka_unit_test(gives_the_allocation_back),
         cmocka_unit_test(is_told_of_peers_that_are_forbidden),
         cmocka_unit_test(fails_with_the_wrong_password),
+        cmocka_unit_test(an_allocation_follows_its_client),
+        cmocka_unit_test(a_new_mapping_of_a_nat_is_followed),
+        cmocka_unit_test(a_new_mapping_is_followed_over_a_bad_wire),
+        cmocka_unit_test(who_cannot_move_is_told_that_all_is_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,7 @@ struct kh_turn_request {
     uint16_t algorithms[KH_TURN_ALGORITHMS_MAX];
     size_t algorithm_count;
     bool require_sha256; /* refuse a server that offers MD5 only */
+    bool mobile;         /* ask for a ticket, to keep the allocation when our address changes */
 };
 
 /* Zero means the default. */
@@ -105,6 +106,7 @@ struct kh_turn_stats {
     uint64_t received_channel_data;
     uint64_t icmp;       /* Data indications that tell of an ICMP error instead (RFC 8656 11.5) */
     uint64_t challenges; /* 401 and 438 answered */
+    uint64_t moves;      /* of the allocation to another address of ours */
     uint64_t dropped_unsent; /* of the owner: no allocation, refused peer, too long, no room */
     uint64_t dropped_malformed;
     uint64_t dropped_unauthentic; /* answers without or with wrong integrity, downgrades */
@@ -136,6 +138,13 @@ void kh_turn_client_release(struct kh_turn_client *client, kh_time now);
  * may allocate there as soon as next_transmit is drained.  With a goodbye that nobody waits for, if
  * the old way may still lead there. */
 void kh_turn_client_abandon(struct kh_turn_client *client, kh_time now, bool with_goodbye);
+
+/* We send from `local` now: moves the allocation there (RFC 8016); LOST follows if that fails.
+ * False if it cannot be tried, and nothing has changed: there is none, or no ticket, or it is a
+ * stream's.  An address that only the server sees changing, a NAT's, is noticed and treated the
+ * same way. */
+KH_MUST_USE bool kh_turn_client_move(struct kh_turn_client *client, kh_time now,
+                                     const struct kh_addr *local);
 
 /* Makes the server let datagrams of this IP through before we sent it any. */
 void kh_turn_client_permit(struct kh_turn_client *client, kh_time now, const struct kh_addr *peer);

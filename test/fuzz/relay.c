@@ -33,7 +33,9 @@ struct play {
     struct kh_addr server;
     struct kh_addr open[OPEN_MAX];
     size_t open_count;
-    unsigned mood; /* of the owner: every bit refuses one OPEN */
+    unsigned mood;      /* of the owner: every bit refuses one OPEN */
+    uint8_t ticket[64]; /* given last, if any */
+    size_t ticket_len;
 };
 
 static size_t find_open(const struct play *play, const struct kh_addr *addr)
@@ -59,12 +61,27 @@ static void check_transmit(const struct play *play, const struct kh_datagram *ou
     TEST(kh_relay_guard_judge(&play->config, &out->from, &out->to) == KH_RELAY_PEER_FINE);
 }
 
+static void remember_ticket(struct play *play, const struct kh_datagram *out)
+{
+    struct kh_stun_message message;
+    struct kh_stun_attribute ticket;
+
+    if (kh_stun_parse(out->data, out->len, &message) != KH_OK || message.class != KH_STUN_SUCCESS ||
+        !kh_stun_find(&message, KH_STUN_MOBILITY_TICKET, &ticket))
+        return;
+    TEST(ticket.len > 0 && ticket.len <= sizeof play->ticket);
+    memcpy(play->ticket, ticket.value, ticket.len);
+    play->ticket_len = ticket.len;
+}
+
 static void take_transmits(struct play *play)
 {
     struct kh_datagram out;
 
-    while (kh_relay_next_transmit(play->relay, &out))
+    while (kh_relay_next_transmit(play->relay, &out)) {
         check_transmit(play, &out);
+        remember_ticket(play, &out);
+    }
 }
 
 static void drain(struct play *play)
@@ -103,7 +120,7 @@ static void give(struct play *play, const struct kh_datagram *datagram)
     drain(play);
 }
 
-/* A request with these attributes, well signed. */
+/* A request with these attributes, and the latest ticket if it says so, well signed. */
 static void play_signed(struct play *play, uint16_t method, const uint8_t *data, size_t len)
 {
     static const uint16_t methods[] = {KH_STUN_ALLOCATE, KH_STUN_REFRESH, KH_STUN_CREATE_PERMISSION,
@@ -120,6 +137,8 @@ static void play_signed(struct play *play, uint16_t method, const uint8_t *data,
     id[0] = data[1];
     writer = kh_stun_begin(bytes, sizeof bytes, KH_STUN_REQUEST, methods[method % 4], id);
     kh_write_bytes(&writer.bytes, data + 2, (len - 2) & ~(size_t)3);
+    if (method & 4)
+        kh_stun_add(&writer, KH_STUN_MOBILITY_TICKET, play->ticket, play->ticket_len);
     kh_relay_make_nonce(play->relay, play->now, client, nonce);
     kh_stun_add(&writer, KH_STUN_USERNAME, USERNAME, strlen(USERNAME));
     kh_stun_add(&writer, KH_STUN_REALM, REALM, strlen(REALM));

@@ -180,6 +180,26 @@ SCENARIO(only_relays_and_no_relays_talk_by_signals)
     return talk(sim, pair.alice, pair.bob);
 }
 
+/* RFC 8016: new ports, the same place at the relay, and nobody else has to know. */
+SCENARIO(a_nat_that_forgets_costs_no_place_at_the_relay)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "symmetric-random", "symmetric-random");
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_RELAY); /* so that both need theirs */
+    sim_set_paths(sim, pair.bob, KH_NODE_PATHS_RELAY);
+    CHECK(open_by_relay(sim, &pair));
+    for (int i = 0; i < 5; i++) {
+        nat_rebind(net_nat(sim_net(sim), i % 2));
+        CHECK(talk(sim, pair.alice, pair.bob));
+        CHECK(sim_run(sim, KH_SECONDS(100)));
+        CHECK(is_relayed(sim, pair.alice, pair.bob));
+    }
+    CHECK(sim_allocated(sim) == 2);
+    return talk(sim, pair.alice, pair.bob);
+}
+
 /* ---- a relay elsewhere ---- */
 
 SCENARIO(a_relay_elsewhere_is_used_where_the_server_has_none)
@@ -407,6 +427,7 @@ static const struct scenario scenarios[] = {
     NAMED(who_wants_a_relay_where_none_is_is_told_once_and_heard),
     NAMED(who_forbids_relays_is_reached_through_none),
     NAMED(only_relays_and_no_relays_talk_by_signals),
+    NAMED(a_nat_that_forgets_costs_no_place_at_the_relay),
     NAMED(a_relay_elsewhere_is_used_where_the_server_has_none),
     NAMED(a_relay_elsewhere_is_taken_again_with_fresh_credentials),
     NAMED(a_dead_relay_elsewhere_is_replaced_by_the_servers_own),
