@@ -313,6 +313,18 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
     mend(agent, now, had_path);
 }
 
+void kh_ice_agent_reconsider(struct kh_ice_agent *agent, kh_time now)
+{
+    assert_drained(agent);
+    for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++) {
+        struct kh_ice_pair *pair = &agent->pairs[i];
+
+        if (pair->is_used && pair->state == KH_ICE_PAIR_FAILED && kh_ice_is_wanted(agent, pair))
+            pair->state = KH_ICE_PAIR_WAITING;
+    }
+    work(agent, now);
+}
+
 void kh_ice_agent_doubt(struct kh_ice_agent *agent, kh_time now)
 {
     assert_drained(agent);

@@ -148,6 +148,9 @@ void kh_ice_agent_remove_local(struct kh_ice_agent *agent, kh_time now, const st
 /* What was sent along the selected path is not acknowledged: asks now whether it still works, and
  * looks for another one if no answer comes.  Often is harmless. */
 void kh_ice_agent_doubt(struct kh_ice_agent *agent, kh_time now);
+/* Our place in the network is new, or so it seems: what failed before and would be better than what
+ * is selected is checked again, and the selected path stays meanwhile. */
+void kh_ice_agent_reconsider(struct kh_ice_agent *agent, kh_time now);
 /* The peer gave this address up, and somebody else may have it next. */
 void kh_ice_agent_remove_remote(struct kh_ice_agent *agent, kh_time now,
                                 const struct kh_addr *addr);

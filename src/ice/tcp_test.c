@@ -256,6 +256,36 @@ static void a_refused_connection_is_tried_again(void **state)
     assert_true(kh_time_since(wire.now, from) < KH_SECONDS(20));
 }
 
+/* The network seems to be another: what would be better gets another chance, and no more. */
+static void what_failed_is_reconsidered(void **state)
+{
+    struct kh_ice_pair *pair = NULL;
+    uint64_t sent;
+
+    (void)state;
+    connect_by_tcp();
+    answer();
+    wire_run(&wire, KH_MILLISECONDS(30));
+    answer();
+    assert_int_equal(add_local(HOME, 0), KH_OK);
+    assert_int_equal(add_remote(KH_ICE_HOST, AWAY, 0), KH_OK);
+    assert_int_equal(add_remote(KH_ICE_RELAYED, "203.0.113.9:5000", 0), KH_OK);
+    wire_run(&wire, KH_MILLISECONDS(6800)); /* before consent makes it look elsewhere */
+    for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++)
+        if (alice()->pairs[i].is_used && alice()->pairs[i].state == KH_ICE_PAIR_FAILED)
+            pair = &alice()->pairs[i];
+    assert_non_null(pair);
+    assert_int_equal(alice()->remotes[pair->remote].addr.transport, KH_UDP);
+    assert_int_equal(alice()->remotes[pair->remote].kind, KH_ICE_HOST);
+    sent = alice()->stats.checks_sent;
+    kh_ice_agent_reconsider(alice(), wire.now);
+    wire_drain(&wire, ALICE);
+    assert_int_equal(alice()->stats.checks_sent, sent + 1);
+    assert_true(kh_addr_equal(&wire.last_sent[ALICE].to, &alice()->remotes[pair->remote].addr));
+    assert_int_equal(kh_ice_agent_state(alice()), KH_ICE_CONNECTED);
+    assert_int_equal(wire.hosts[ALICE].path.remote.transport, KH_TCP);
+}
+
 /* It may be accepted at last. */
 static void a_second_connection_carries(void **state)
 {
@@ -403,6 +433,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(checks_are_not_repeated, start, stop),
         cmocka_unit_test_setup_teardown(an_answer_selects_the_connection, start, stop),
         cmocka_unit_test_setup_teardown(a_refused_connection_is_tried_again, start, stop),
+        cmocka_unit_test_setup_teardown(what_failed_is_reconsidered, start, stop),
         cmocka_unit_test_setup_teardown(a_second_connection_carries, start, stop),
         cmocka_unit_test_setup_teardown(the_end_of_the_connection_ends_the_path, start, stop),
         cmocka_unit_test_setup_teardown(another_path_takes_over_at_once, start, stop),

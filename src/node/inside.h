@@ -89,6 +89,7 @@ struct kh_node_neighbour {
     bool doubted; /* its channel is silent, says the room */
     bool timeout_due;
     bool restart_due;
+    bool reconsider_due;
     bool doubt_due;
     bool hurry_due; /* the server has it again: signals reach it */
     bool close_due;

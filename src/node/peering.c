@@ -115,6 +115,7 @@ static bool create(struct kh_node *node, struct kh_node_neighbour *neighbour)
     memcpy(config.remote_fingerprint, neighbour->card.fingerprint, KH_SHA256_LEN);
     kh_rng_bytes(&node->rng, config.seed, sizeof config.seed);
     neighbour->restart_due = false;
+    neighbour->reconsider_due = false;
     if (kh_peer_new(&neighbour->peer, &config) != KH_OK) {
         neighbour->peer = NULL;
         neighbour->rebuild_at = kh_time_add(node->now, REBUILD_FIRST);
@@ -302,6 +303,12 @@ static bool give_notes(struct kh_node *node, struct kh_node_neighbour *neighbour
             return true;
         kh_node_stash_peer(node, peer);
         kh_peer_handle_timeout(peer, node->now);
+        return true;
+    }
+    if (neighbour->reconsider_due) {
+        neighbour->reconsider_due = false;
+        kh_node_stash_peer(node, peer);
+        kh_peer_reconsider(peer, node->now);
         return true;
     }
     if (neighbour->restart_due && neighbour->given.credentials) {

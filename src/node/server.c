@@ -44,14 +44,17 @@ static struct kh_room_member_id member_of(const struct kh_rendezvous_member_id *
     return member;
 }
 
-/* Everyone without a path checks again: our place in the network is new, and may be better. */
-static void restart_pathless(struct kh_node *node)
+/* Our place in the network is new, and may be better: everyone without a path checks all again, the
+ * others what failed. */
+static void look_around(struct kh_node *node)
 {
     for (size_t i = 0; i < node->neighbour_count; i++) {
         struct kh_node_neighbour *neighbour = node->neighbours[i];
 
         if (neighbour->peer != NULL && kh_peer_path(neighbour->peer) == NULL)
             neighbour->restart_due = true;
+        else
+            neighbour->reconsider_due = true;
     }
 }
 
@@ -66,7 +69,7 @@ static void handle_mapped(struct kh_node *node, const struct kh_rendezvous_clien
         kh_node_tcp_use(node); /* our UDP is blocked, or we would not be here */
     kh_node_update_locals(node);
     node->card_due = true;
-    restart_pathless(node);
+    look_around(node);
 }
 
 static void look_at(struct kh_node *node, const struct kh_rendezvous_client_event *event)

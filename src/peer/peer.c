@@ -211,6 +211,12 @@ void kh_peer_remove_remote(struct kh_peer *peer, kh_time now, const struct kh_ad
     kh_ice_agent_remove_remote(peer->agent, now, addr);
 }
 
+void kh_peer_reconsider(struct kh_peer *peer, kh_time now)
+{
+    begin_input(peer, now);
+    kh_ice_agent_reconsider(peer->agent, now);
+}
+
 void kh_peer_doubt(struct kh_peer *peer, kh_time now)
 {
     begin_input(peer, now);

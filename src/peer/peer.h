@@ -65,6 +65,8 @@ void kh_peer_remove_local(struct kh_peer *peer, kh_time now, const struct kh_add
 /* The peer gave this address up. */
 void kh_peer_remove_remote(struct kh_peer *peer, kh_time now, const struct kh_addr *addr);
 /* What was said is not acknowledged: asks at once whether the path still works. */
+/* See kh_ice_agent_reconsider. */
+void kh_peer_reconsider(struct kh_peer *peer, kh_time now);
 void kh_peer_doubt(struct kh_peer *peer, kh_time now);
 /* Checks all pairs again; local may be NULL to keep our credentials. */
 void kh_peer_restart(struct kh_peer *peer, kh_time now, const struct kh_ice_credentials *local);

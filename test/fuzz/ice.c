@@ -263,11 +263,14 @@ static void stray(struct run *run)
 /* One of the addresses is TCP, or there could be no connection. */
 static void lose(struct run *run)
 {
-    const struct sent *sent = &run->sent[kh_read_u8(&run->input) % SENT_MAX];
+    uint8_t byte = kh_read_u8(&run->input);
+    const struct sent *sent = &run->sent[byte % SENT_MAX];
     struct kh_addr local = sent->from.transport == KH_TCP ? sent->from : an_addr(run);
     struct kh_addr remote = sent->from.transport == KH_TCP ? sent->to : an_addr(run);
 
-    if (local.transport == KH_TCP)
+    if (byte >= 128)
+        kh_ice_agent_reconsider(run->agent, run->now);
+    else if (local.transport == KH_TCP)
         kh_ice_agent_handle_lost(run->agent, run->now, &local, &remote);
 }
 

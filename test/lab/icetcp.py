@@ -19,9 +19,9 @@ SKIPPED = 77  # what Meson takes for "not here"
 
 
 @contextlib.contextmanager
-def sites(*kinds, blocked=2):
+def sites(*kinds, blocked=2, ipv6=False):
     """A host behind a box of each kind; no UDP passes the first `blocked` of them."""
-    with Lab() as lab:
+    with Lab(ipv6=ipv6) as lab:
         need_programs(lab)
         boxes = [lab.add_box(name, kind, delay=DELAY) for name, kind in zip('ab', kinds)]
         hosts = [box.add_host(f'h{box.name}') for box in boxes]
@@ -79,8 +79,8 @@ def finish(party, alice, bob, times):
         *(took * 1000 for took in times), len(alice.said) + len(bob.said))
 
 
-def meet(*kinds, blocked=2):
-    with sites(*kinds, blocked=blocked) as (party, _, hosts):
+def meet(*kinds, **world):
+    with sites(*kinds, **world) as (party, _, hosts):
         alice, bob = join(party, hosts)
         return finish(party, alice, bob, move_to_tcp(alice, bob))
 
@@ -105,6 +105,11 @@ def udp_blocked_behind_two_kernel_nats():
 def udp_blocked_behind_two_kernel_nats_that_reset():
     """A SYN that comes too early is answered with a reset: tried again until two cross."""
     return meet('masquerade-bare', 'masquerade-bare')
+
+
+def udp_blocked_behind_two_ipv6_firewalls():
+    """Where IPv4 has no way, by TCP either."""
+    return meet('symmetric-random', 'symmetric-random', ipv6=True)
 
 
 def hidden_stays_hidden():
@@ -160,7 +165,8 @@ def a_connection_is_reset():
 
 CASES = (udp_blocked_against_open, udp_blocked_behind_symmetric_against_open,
          udp_blocked_on_both_sides, udp_blocked_behind_two_kernel_nats,
-         udp_blocked_behind_two_kernel_nats_that_reset, hidden_stays_hidden, a_connection_is_reset)
+         udp_blocked_behind_two_kernel_nats_that_reset, udp_blocked_behind_two_ipv6_firewalls,
+         hidden_stays_hidden, a_connection_is_reset)
 
 
 def main():

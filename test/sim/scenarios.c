@@ -169,6 +169,27 @@ SCENARIO(two_without_udp_connect_at_once)
     return meet_by_tcp(sim, "port-restricted-random", "port-restricted", true);
 }
 
+static bool is_direct_by_udp(struct sim *sim)
+{
+    const struct sim_contact *there = sim_contact(sim, 0, 1), *back = sim_contact(sim, 1, 0);
+
+    return there->transport == KH_UDP && back->transport == KH_UDP &&
+           there->path.local_kind != KH_ICE_RELAYED && there->path.remote_kind != KH_ICE_RELAYED &&
+           back->path.local_kind != KH_ICE_RELAYED && back->path.remote_kind != KH_ICE_RELAYED;
+}
+
+/* It is looked for at the server once a minute, and what failed without it gets another chance. */
+SCENARIO(udp_that_comes_back_is_better_than_tcp)
+{
+    CHECK(meet_by_tcp(sim, "port-restricted-random", "port-restricted", true));
+    for (int box = 0; box < 2; box++)
+        net_set_box_passes(sim_net(sim), box, KH_UDP, true);
+    CHECK(sim_run_until(sim, is_direct_by_udp, KH_SECONDS(90)));
+    CHECK(sim_run(sim, KH_SECONDS(60)));
+    CHECK(is_direct_by_udp(sim));
+    return talk(sim, 0, 1);
+}
+
 /* What can be reached by no call is not called for ever. */
 SCENARIO(calls_in_vain_end)
 {
@@ -668,6 +689,7 @@ static const struct scenario scenarios[] = {
     NAMED(who_has_no_udp_connects_to_an_open_host),
     NAMED(a_symmetric_nat_without_udp_connects_to_an_open_host),
     NAMED(two_without_udp_connect_at_once),
+    NAMED(udp_that_comes_back_is_better_than_tcp),
     NAMED(calls_in_vain_end),
     NAMED(nobody_calls_where_udp_passes),
     NAMED(a_direct_connection_that_breaks_is_made_again),
