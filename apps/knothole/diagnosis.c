@@ -43,12 +43,17 @@ static json_t *hairpin_of(enum kh_nat_hairpin hairpin)
     return json_boolean(hairpin != KH_NAT_HAIRPIN_NONE);
 }
 
+static json_t *seconds_of(unsigned seconds)
+{
+    return seconds == 0 ? json_null() : json_integer((json_int_t)seconds);
+}
+
 json_t *kh_doctor_json(const struct kh_doctor_report *report)
 {
     const struct kh_nat_behaviour *nat = &report->nat;
     char address[KH_ADDR_TEXT_MAX];
 
-    return json_pack(
+    json_t *object = json_pack(
         "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "mapping", rule_of(nat->mapping),
         "filtering", rule_of(nat->filtering), "ports", ports_of(nat->ports), "hairpin",
         hairpin_of(nat->hairpin), "public",
@@ -57,4 +62,14 @@ json_t *kh_doctor_json(const struct kh_doctor_report *report)
         "pcp", json_of(report->pcp), "natpmp", json_of(report->natpmp), "upnp",
         json_of(report->upnp), "ipv6", json_of(report->ipv6), "second_router",
         json_of(kh_doctor_has_second_router(report)));
+
+    if (object != NULL && report->has_lifetime &&
+        (json_object_set_new(object, "remembered_s", seconds_of(report->lifetime.remembered_s)) !=
+             0 ||
+         json_object_set_new(object, "forgotten_s", seconds_of(report->lifetime.forgotten_s)) !=
+             0)) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
 }

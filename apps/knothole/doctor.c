@@ -14,13 +14,15 @@
 #define RESOLVE_MS 1000 /* for the server's name: all together stays below five seconds */
 
 static const char help[] =
-    "usage: knothole doctor SERVER [--json]\n"
+    "usage: knothole doctor SERVER [--json] [--lifetime]\n"
     "\n"
     "Asks SERVER (HOST, HOST:PORT, http://... or https://...) what the router in front of this\n"
     "machine does, and says whom you reach directly, whom only through a server, and what to\n"
     "change.  It takes up to five seconds.  A server with two addresses can tell most.\n"
     "\n"
     "  --json        one JSON object instead of sentences; null is what could not be found out\n"
+    "  --lifetime    find out, too, how long the router remembers who is silent: takes up to five\n"
+    "                minutes\n"
     "  --help, -h    show this and exit\n"
     "\n"
     "Exit codes: 0 there is a diagnosis, 1 cannot run, 2 wrong usage, 4 no server was reached.\n";
@@ -74,33 +76,64 @@ static bool resolve(const struct kh_room_server *server, const struct lookup **o
     return lookup.count > 0;
 }
 
+struct wish {
+    const char *server;
+    bool json;
+    bool lifetime;
+};
+
 /* Reads the command line; false if it is wrong. */
-static bool parse(int argc, char **argv, const char **server, bool *json)
+static bool parse(int argc, char **argv, struct wish *out)
 {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
-            *json = true;
-        else if (argv[i][0] == '-' || *server != NULL)
+            out->json = true;
+        else if (strcmp(argv[i], "--lifetime") == 0)
+            out->lifetime = true;
+        else if (argv[i][0] == '-' || out->server != NULL)
             return false;
         else
-            *server = argv[i];
+            out->server = argv[i];
     }
-    return *server != NULL;
+    return out->server != NULL;
 }
 
-static int tell(const struct kh_doctor_report *report, bool json)
+static int tell_programs(const struct kh_doctor_report *report)
 {
-    json_t *object;
-    bool failed;
+    json_t *object = kh_doctor_json(report);
+    bool failed = object == NULL || json_dumpf(object, stdout, JSON_COMPACT) != 0 || puts("") < 0;
 
-    if (!json) {
-        kh_doctor_say(report, stdout);
-        return fflush(stdout) == 0 ? KH_EXIT_OK : KH_EXIT_FAILED;
-    }
-    object = kh_doctor_json(report);
-    failed = object == NULL || json_dumpf(object, stdout, JSON_COMPACT) != 0 || puts("") < 0;
     json_decref(object);
     return !failed && fflush(stdout) == 0 ? KH_EXIT_OK : KH_EXIT_FAILED;
+}
+
+/* People get what is known already before they are made to wait for the rest. */
+static int tell(const struct wish *wish, const struct kh_addr *server,
+                struct kh_doctor_report *report)
+{
+    report->has_lifetime = wish->lifetime && report->udp == KH_DOCTOR_YES;
+    if (!wish->json)
+        kh_doctor_say(report, stdout);
+    if (!wish->json && fflush(stdout) != 0)
+        return KH_EXIT_FAILED;
+    if (report->has_lifetime && !kh_doctor_wait(server, &report->lifetime))
+        return KH_EXIT_FAILED;
+    if (wish->json)
+        return tell_programs(report);
+    if (report->has_lifetime)
+        kh_doctor_say_lifetime(&report->lifetime, stdout);
+    return fflush(stdout) == 0 ? KH_EXIT_OK : KH_EXIT_FAILED;
+}
+
+/* The address by which UDP reached the server: IPv4's NAT is the one that matters. */
+static const struct kh_addr *address_to_ask(const struct lookup *found,
+                                            const struct kh_doctor_report *report)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        if (found->addrs[i].family == report->nat.public_addr.family)
+            return &found->addrs[i];
+    }
+    return &found->addrs[0];
 }
 
 int kh_command_doctor(int argc, char **argv)
@@ -108,8 +141,7 @@ int kh_command_doctor(int argc, char **argv)
     struct kh_doctor_report report;
     struct kh_room_server server;
     const struct lookup *found;
-    const char *name = NULL;
-    bool json = false;
+    struct wish wish = {.server = NULL};
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -117,15 +149,15 @@ int kh_command_doctor(int argc, char **argv)
             return KH_EXIT_OK;
         }
     }
-    if (!parse(argc, argv, &name, &json)) {
+    if (!parse(argc, argv, &wish)) {
         (void)fprintf(stderr, "knothole doctor: give one SERVER (see knothole doctor --help)\n");
         return KH_EXIT_USAGE;
     }
-    if (kh_room_server_parse(name, &server) != KH_OK) {
+    if (kh_room_server_parse(wish.server, &server) != KH_OK) {
         (void)fprintf(stderr,
                       "knothole doctor: \"%.200s\" is not a server: give HOST, HOST:PORT or "
                       "https://HOST\n",
-                      name);
+                      wish.server);
         return KH_EXIT_USAGE;
     }
     if (!resolve(&server, &found)) {
@@ -136,7 +168,7 @@ int kh_command_doctor(int argc, char **argv)
     if (!kh_doctor_examine(&server, found->addrs, found->count, &report))
         return KH_EXIT_FAILED;
     if (kh_doctor_has_diagnosis(&report))
-        return tell(&report, json);
+        return tell(&wish, address_to_ask(found, &report), &report);
     (void)fprintf(stderr,
                   "knothole doctor: %.200s does not answer, neither by UDP nor by TCP or TLS: it "
                   "is not\nrunning, or a firewall is in between\n",

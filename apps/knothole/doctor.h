@@ -22,6 +22,8 @@ struct kh_doctor_report {
     enum kh_doctor_answer pcp; /* does the router give ports to who asks, by … */
     enum kh_doctor_answer natpmp;
     enum kh_doctor_answer upnp;
+    bool has_lifetime;                      /* it was asked for … */
+    struct kh_nat_lifetime_result lifetime; /* … and this is what came of it */
     struct kh_addr router_public; /* what it says its address outside is; none: it does not */
 };
 
@@ -29,6 +31,10 @@ struct kh_doctor_report {
  * five seconds at most.  False if this machine does not let us, with why on stderr. */
 bool kh_doctor_examine(const struct kh_room_server *named, const struct kh_addr *servers,
                        size_t count, struct kh_doctor_report *out);
+
+/* Finds out how long the router remembers who is silent, by asking this address of a server, and
+ * says on stderr how it goes.  Takes five minutes at most.  False as above. */
+bool kh_doctor_wait(const struct kh_addr *server, struct kh_nat_lifetime_result *out);
 
 /* Was any server reached, so that there is something to tell? */
 bool kh_doctor_has_diagnosis(const struct kh_doctor_report *report);
@@ -39,5 +45,6 @@ enum kh_doctor_answer kh_doctor_has_second_router(const struct kh_doctor_report 
 json_t *kh_doctor_json(const struct kh_doctor_report *report); /* NULL: out of memory */
 /* Sentences for a person who need not know the words. */
 void kh_doctor_say(const struct kh_doctor_report *report, FILE *out);
+void kh_doctor_say_lifetime(const struct kh_nat_lifetime_result *lifetime, FILE *out);
 
 #endif

@@ -190,6 +190,41 @@ static void ports_of_the_router_help_where_it_is_the_last_one(void **state)
     assert_int_equal(kh_doctor_has_second_router(&report), KH_DOCTOR_UNKNOWN);
 }
 
+static void assert_says_of_lifetime(struct kh_nat_lifetime_result lifetime, const char *words)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    assert_non_null(out);
+    kh_doctor_say_lifetime(&lifetime, out);
+    (void)fclose(out);
+    for (char *at = text; *at != '\0'; at++)
+        *at = *at == '\n' ? ' ' : *at;
+    if (strstr(text, words) == NULL)
+        fail_msg("\"%s\" is not in:\n%s", words, text);
+    free(text);
+}
+
+static void how_long_it_remembers_is_said_if_it_was_asked(void **state)
+{
+    struct kh_doctor_report report = {
+        .udp = KH_DOCTOR_YES, .has_lifetime = true, .lifetime = {true, false, 28, 58}};
+
+    (void)state;
+    assert_json(&report, "{\"mapping\":null,\"filtering\":null,\"ports\":null,\"hairpin\":null,"
+                         "\"public\":null,\"udp\":true,\"tcp\":null,\"tls\":null,\"pcp\":null,"
+                         "\"natpmp\":null,\"upnp\":null,\"ipv6\":null,\"second_router\":null,"
+                         "\"remembered_s\":28,\"forgotten_s\":58}");
+    assert_says_of_lifetime(report.lifetime, "remembered for 28 s and forgotten before 58 s");
+    report.lifetime = (struct kh_nat_lifetime_result){true, false, 12, 22};
+    assert_says_of_lifetime(report.lifetime, "others may find you late");
+    report.lifetime = (struct kh_nat_lifetime_result){true, false, 298, 0};
+    assert_says_of_lifetime(report.lifetime, "still remembered after 298 s");
+    report.lifetime = (struct kh_nat_lifetime_result){true, true, 0, 0};
+    assert_says_of_lifetime(report.lifetime, "the server does not help with that");
+}
+
 static void without_a_router_only_a_firewall_is_in_the_way(void **state)
 {
     struct kh_doctor_report report = home_router();
@@ -222,6 +257,7 @@ int main(void)
         cmocka_unit_test(symmetric_routers_differ),
         cmocka_unit_test(what_one_address_cannot_tell_is_a_guess),
         cmocka_unit_test(ports_of_the_router_help_where_it_is_the_last_one),
+        cmocka_unit_test(how_long_it_remembers_is_said_if_it_was_asked),
         cmocka_unit_test(without_a_router_only_a_firewall_is_in_the_way),
     };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define COLUMNS 76
+#define KEEPALIVE_S 20u /* docs/protocol/rendezvous.md, 4 */
 #define PARAGRAPH_MAX 1024
 
 /* How this machine stands to others: the columns of the table in docs/protocol/discovery.md, 4. */
@@ -311,4 +312,26 @@ void kh_doctor_say(const struct kh_doctor_report *report, FILE *out)
     if (report->tls != KH_DOCTOR_YES)
         (void)fputc('\n', out);
     say_of_tls(report, out);
+}
+
+void kh_doctor_say_lifetime(const struct kh_nat_lifetime_result *lifetime, FILE *out)
+{
+    (void)fputc('\n', out);
+    if (!lifetime->reached || lifetime->refused)
+        say(out, "How long it remembers who is silent cannot be found out: the server does not "
+                 "help with that.");
+    else if (lifetime->forgotten_s == 0)
+        say(out, "Who is silent is still remembered after %u s: nothing needs to change.",
+            lifetime->remembered_s);
+    else if (lifetime->remembered_s >= KEEPALIVE_S)
+        say(out,
+            "Who is silent is remembered for %u s and forgotten before %u s. Knothole speaks "
+            "up every %u s: nothing needs to change.",
+            lifetime->remembered_s, lifetime->forgotten_s, KEEPALIVE_S);
+    else
+        say(out,
+            "Who is silent is forgotten before %u s, and Knothole speaks up every %u s only: "
+            "others may find you late. If the router has a setting called UDP timeout, raise "
+            "it to 60 s.",
+            lifetime->forgotten_s, KEEPALIVE_S);
 }

@@ -84,6 +84,31 @@ struct kh_hub_way kh_hub_way_of(const struct kh_hub_discovery discovery[KH_HUB_F
     return way;
 }
 
+/* Header and XOR-MAPPED-ADDRESS, RESPONSE-ORIGIN and OTHER-ADDRESS, FINGERPRINT. */
+static size_t answer_len(const struct kh_hub_way *way, const struct kh_stun_message *message,
+                         const struct kh_addr *asker)
+{
+    size_t address_len = 8 + kh_addr_ip_len(asker);
+    size_t count = kh_addr_is_none(&way->other) ? 1 : 3;
+
+    return KH_STUN_HEADER_LEN + count * address_len + (message->has_fingerprint ? 8 : 0);
+}
+
+/* Nobody is reached that the asker could not reach without us: a datagram of its own length, at its
+ * own address.  RFC 5780 has a client find out in this way how long its NAT remembers. */
+void kh_hub_way_turn(struct kh_hub_way *way, const struct kh_datagram *datagram,
+                     struct kh_stun_message *message)
+{
+    uint32_t value = 0;
+
+    if (datagram->from.transport != KH_UDP ||
+        !kh_stun_find_u32(message, KH_STUN_RESPONSE_PORT, &value) || value >> 16 == 0 ||
+        answer_len(way, message, &datagram->from) > datagram->len)
+        return;
+    kh_stun_accept(message, KH_STUN_RESPONSE_PORT);
+    way->port = (uint16_t)(value >> 16);
+}
+
 size_t kh_hub_alternates(const struct kh_hub_discovery discovery[KH_HUB_FAMILIES],
                          struct kh_rendezvous_alternate out[static KH_RENDEZVOUS_ALTERNATES_MAX])
 {

@@ -171,16 +171,53 @@ static void one_address_with_two_ports_answers_from_either(void **state)
     assert_int_equal(out.len, 32);
 }
 
-static void no_answer_goes_to_another_port_of_the_asker(void **state)
+static void assert_not_turned(uint32_t value, size_t more, const struct kh_addr *at)
 {
+    static const uint8_t software[64];
     struct kh_stun_writer writer = begin();
     unsigned code;
 
-    (void)state;
-    kh_stun_add_u32(&writer, KH_STUN_RESPONSE_PORT, 5001u << 16);
-    ask(&writer, place(0));
+    kh_stun_add_u32(&writer, KH_STUN_RESPONSE_PORT, value);
+    if (more > 0)
+        kh_stun_add(&writer, KH_STUN_SOFTWARE, software, more);
+    ask(&writer, at);
     assert_true(kh_stun_find_error(&message, &code, NULL));
     assert_int_equal(code, 420);
+}
+
+/* Only as much as the asker paid for. */
+static void an_answer_goes_to_another_port_of_the_asker_if_it_is_not_longer(void **state)
+{
+    static const uint8_t software[64];
+    const struct kh_addr elsewhere = kh_addr_ipv4(203, 0, 113, 9, 3478);
+    const struct kh_addr home = client;
+
+    (void)state;
+    assert_not_turned(5001u << 16, 0, place(0));
+    assert_not_turned(5001u << 16, 20, place(0)); /* 52 bytes; the answer has 56 */
+    assert_not_turned(5001u << 16, 0, &elsewhere);
+    assert_not_turned(5001, 64, place(0)); /* port 0 */
+    client.transport = KH_TCP;
+    assert_not_turned(5001u << 16, 64, place(0));
+    client = home;
+    for (size_t more = 24; more <= 64; more += 4) {
+        struct kh_datagram in = {.from = client, .to = *place(0), .data = request};
+        struct kh_stun_writer writer = begin();
+
+        kh_stun_add_u32(&writer, KH_STUN_RESPONSE_PORT, 5001u << 16);
+        kh_stun_add(&writer, KH_STUN_SOFTWARE, software, more);
+        if (more >= 32)
+            kh_stun_add_fingerprint(&writer);
+        in.len = kh_stun_finish(&writer);
+        kh_hub_handle_datagram(hub, KH_SECONDS(1), &in);
+        assert_true(kh_hub_next_transmit(hub, &out));
+        assert_true(kh_addr_ip_equal(&out.to, &client));
+        assert_int_equal(out.to.port, 5001);
+        assert_true(out.len <= in.len);
+        assert_int_equal(kh_stun_parse(out.data, out.len, &message), KH_OK);
+        assert_named(KH_STUN_XOR_MAPPED_ADDRESS, &client);
+    }
+    assert_int_equal(kh_hub_stats(hub).turns, 11);
 }
 
 static void padding_is_returned_and_never_makes_the_answer_longer(void **state)
@@ -215,8 +252,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(one_address_with_two_ports_answers_from_either, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(no_answer_goes_to_another_port_of_the_asker, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(
+            an_answer_goes_to_another_port_of_the_asker_if_it_is_not_longer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(padding_is_returned_and_never_makes_the_answer_longer,
                                         set_up, tear_down),
     };

@@ -167,6 +167,10 @@ static void answer_binding(struct kh_hub *hub, const struct kh_datagram *datagra
         hub->stats.changes++;
         hub->answer.from = way->origin; /* to the asker all the same */
     }
+    if (way->port != 0) {
+        hub->stats.turns++;
+        hub->answer.to.port = way->port;
+    }
 }
 
 static void handle_binding(struct kh_hub *hub, const struct kh_datagram *datagram,
@@ -182,6 +186,7 @@ static void handle_binding(struct kh_hub *hub, const struct kh_datagram *datagra
     }
     hub->stats.bindings++;
     way = kh_hub_way_of(hub->discovery, &datagram->to, message);
+    kh_hub_way_turn(&way, datagram, message);
     if (message->unknown_count > 0)
         refuse_binding(hub, datagram, message);
     else

@@ -43,7 +43,7 @@ struct kh_hub_config {
     /* The relay, likewise; without an address (the default) there is none, and TURN is dropped. */
     struct kh_relay_config relay;
     struct kh_hub_turn turn; /* preferred to it by members who reach it */
-    const char *software; /* SOFTWARE attribute of Binding answers; NULL: none */
+    const char *software;    /* SOFTWARE attribute of Binding answers; NULL: none */
     struct kh_log log;
 };
 
@@ -51,7 +51,8 @@ struct kh_hub_stats {
     uint64_t datagrams;
     uint64_t greetings; /* Hi! */
     uint64_t bindings;
-    uint64_t changes;           /* of these, answered from another place */
+    uint64_t changes;           /* of these, answered from another place … */
+    uint64_t turns;             /* … or to another port of the asker's address */
     uint64_t dropped_malformed; /* neither of the above nor the registry's */
     uint64_t dropped_outbox_full;
     struct kh_rendezvous_registry_stats registry;

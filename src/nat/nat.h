@@ -7,6 +7,7 @@
 
 #include "nat/class.h"
 #include "nat/discovery.h"
+#include "nat/lifetime.h"
 #include "nat/offer.h"
 #include "nat/portmap.h"
 

@@ -23,7 +23,8 @@ CLASSIFIED = 3.0  # seconds after which a member knows all: one, and two for a b
 HALF = 0.5  # of all datagrams are lost, each way
 
 # A host to ask from, and what the answer must hold: key to value, or to a tuple of them.
-Patient = collections.namedtuple('Patient', 'name host expected')
+# Silence: how long it has to be silent to find out how long the router remembers; 0: it need not.
+Patient = collections.namedtuple('Patient', 'name host expected silence', defaults=(0,))
 
 
 def expected_of(lab, kind):
@@ -59,14 +60,16 @@ class Visit(threading.Thread):
         super().__init__()
         self.patient, self.wrong, self.seconds = patient, None, None
         self.started = time.monotonic()
-        self.process = lab.start([lab.program('knothole'), 'doctor', server, '--json'],
+        self.longest = LONGEST + patient.silence
+        more = ['--lifetime'] if patient.silence else []
+        self.process = lab.start([lab.program('knothole'), 'doctor', server, '--json', *more],
                                  netns=patient.host.netns, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True)
         self.start()
 
     def run(self):
         try:
-            out, err = self.process.communicate(timeout=2 * LONGEST)
+            out, err = self.process.communicate(timeout=2 * self.longest)
         except subprocess.TimeoutExpired:
             self.wrong = 'it does not end'
             return
@@ -79,8 +82,8 @@ class Visit(threading.Thread):
                  if found.get(key) not in (value if isinstance(value, tuple) else (value,))}
         if wrong:
             self.wrong = f'found {wrong}'
-        elif self.seconds > LONGEST:
-            self.wrong = f'more than {LONGEST} s'
+        elif self.seconds > self.longest:
+            self.wrong = f'more than {self.longest} s'
 
     def tell(self):
         """Prints how it went; returns 1 if it went wrong."""
@@ -157,6 +160,10 @@ def special_sites():
                 'ports': 'block', 'hairpin': True, 'second_router': None}),
             Patient('UDP blocked', sites.udp_blocked(lab, 's1', line), {
                 'udp': False, 'tcp': True, 'mapping': None, 'public': None}),
+            Patient('router that forgets after 3 s',
+                    lab.add_box('s2', 'port-restricted', lifetime=3, **line).add_host('s2h'), {
+                        'mapping': 'endpoint-independent', 'remembered_s': None, 'forgotten_s': 5},
+                    silence=7),
         ]
         if shutil.which('miniupnpd'):
             patients += routers(lab, line)

@@ -157,6 +157,17 @@ static enum kh_status make_discovery(void)
     return status;
 }
 
+static enum kh_status make_lifetime(void)
+{
+    struct kh_nat_lifetime_config config = {
+        .server = {.family = KH_FAMILY_IPV4, .port = 3478, .ip = {192, 0, 2, 1}}};
+    struct kh_nat_lifetime *lifetime = NULL;
+    enum kh_status status = kh_nat_lifetime_new(&lifetime, &config);
+
+    kh_nat_lifetime_free(lifetime);
+    return status;
+}
+
 static enum kh_status make_node(void)
 {
     struct kh_node_config config = {
@@ -188,6 +199,7 @@ static void each_allocation_may_fail(void **state)
         {"room", make_room},
         {"node", make_node},
         {"discovery", make_discovery},
+        {"lifetime", make_lifetime},
     };
 
     (void)state;
