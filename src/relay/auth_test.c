@@ -256,6 +256,35 @@ static void stolen_or_old_nonce_is_438(void **state)
     assert_int_equal(send_bare(request), 438);
 }
 
+/* Whoever saw them on the way has password, nonce and all, but not the address. */
+static void recorded_requests_get_nothing_from_elsewhere(void **state)
+{
+    static const uint16_t methods[] = {KH_STUN_ALLOCATE, KH_STUN_CREATE_PERMISSION,
+                                       KH_STUN_CHANNEL_BIND, KH_STUN_REFRESH};
+    struct kh_addr thief = addr_of("198.51.100.7:5001"); /* the same NAT */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        struct request *request = begin(methods[i]);
+        unsigned code;
+
+        if (methods[i] == KH_STUN_ALLOCATE)
+            kh_stun_add_u32(&request->writer, KH_STUN_REQUESTED_TRANSPORT, 17u << 24);
+        if (methods[i] == KH_STUN_CHANNEL_BIND)
+            kh_stun_add_u32(&request->writer, KH_STUN_CHANNEL_NUMBER, 0x40010000);
+        if (methods[i] == KH_STUN_CREATE_PERMISSION || methods[i] == KH_STUN_CHANNEL_BIND)
+            add_peer(request, &bob);
+        assert_int_equal(send_signed(request), 0);
+        give(&thief, &server, request->data, kh_stun_finish(&request->writer));
+        assert_true(answer.len > 0);
+        assert_int_equal(kh_stun_parse(answer.data, answer.len, &got), KH_OK);
+        assert_true(kh_stun_find_error(&got, &code, NULL));
+        assert_int_equal(code, 438);
+    }
+    assert_int_equal(kh_relay_stats(relay).allocated, 1);
+    assert_int_equal(opened_count, 1);
+}
+
 static void each_letter_of_the_nonce_counts(void **state)
 {
     (void)state;
@@ -371,6 +400,7 @@ int main(void)
         TEST(username_may_be_the_expiry_alone),
         TEST(owner_may_know_the_password),
         TEST(stolen_or_old_nonce_is_438),
+        TEST(recorded_requests_get_nothing_from_elsewhere),
         TEST(each_letter_of_the_nonce_counts),
         TEST(other_user_on_the_allocation_is_441),
         TEST(requests_without_allocation_are_challenged_first),

@@ -124,23 +124,106 @@ static void denied_peers_are_403(void **state)
     }
 }
 
-/* Even if a permission for the IP slipped in, written as it is read from the wire. */
-static void denied_peers_are_403_unmapped_too(void **state)
+/* The IPv4 addresses that are denied, in each way that IPv6 has to write them. */
+static void put(uint8_t *ip, size_t at, const uint8_t *inner, uint8_t turned)
+{
+    for (size_t i = 0; i < 4; i++)
+        ip[at + i] = inner[i] ^ turned;
+}
+
+static const char *spell(size_t way, const uint8_t *inner, struct kh_addr *out)
+{
+    static const struct {
+        const char *name;
+        uint8_t head[14];
+        uint8_t at, turned;
+    } ways[] = {
+        {"mapped", {[10] = 0xff, 0xff}, 12, 0},
+        {"compatible", {0}, 12, 0},
+        {"translated", {[8] = 0xff, 0xff}, 12, 0},
+        {"6to4", {0x20, 0x02}, 2, 0},
+        {"NAT64", {0, 0x64, 0xff, 0x9b}, 12, 0},
+        {"Teredo server", {0x20, 0x01}, 4, 0},
+        {"Teredo client", {0x20, 0x01, 0, 0, 192, 0, 2, 9}, 12, 0xff},
+        {"ISATAP", {0x20, 0x01, 0x0d, 0xb8, [8] = 2, 0, 0x5e, 0xfe}, 12, 0},
+    };
+    uint8_t ip[16] = {0};
+
+    if (way == sizeof ways / sizeof *ways) {
+        *out = kh_addr_from_ip(KH_FAMILY_IPV4, inner, 80);
+        return "plain";
+    }
+    if (way > sizeof ways / sizeof *ways)
+        return NULL;
+    memcpy(ip, ways[way].head, sizeof ways[way].head);
+    put(ip, ways[way].at, inner, ways[way].turned);
+    *out = kh_addr_from_ip(KH_FAMILY_IPV6, ip, 80);
+    return ways[way].name;
+}
+
+static void every_kind_is_denied_in_every_spelling(void **state)
+{
+    static const uint8_t kinds[][4] = {
+        {127, 0, 0, 1},   {0, 0, 0, 0},         {0, 1, 2, 3},       {169, 254, 1, 2},
+        {10, 1, 2, 3},    {172, 16, 9, 9},      {192, 168, 0, 254}, {100, 64, 0, 1},
+        {224, 0, 0, 251}, {239, 255, 255, 250}, {240, 0, 0, 1},     {255, 255, 255, 255},
+        {203, 0, 113, 1}, {203, 0, 113, 99}, /* the server's own */
+    };
+    size_t tried = 0;
+
+    (void)state;
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+        struct kh_addr peer;
+        const char *name;
+
+        for (size_t way = 0; (name = spell(way, kinds[kind], &peer)) != NULL; way++, tried++) {
+            uint64_t before = kh_relay_stats(relay).dropped_forbidden;
+
+            if (permit(&peer) != 403 || bind_channel(0x4001, &peer) != 403)
+                fail_msg("%u.%u.%u.%u, %s, is let through", kinds[kind][0], kinds[kind][1],
+                         kinds[kind][2], kinds[kind][3], name);
+            indicate(&peer, "x");
+            assert_int_equal(answer.len, 0);
+            assert_int_equal(kh_relay_stats(relay).dropped_forbidden, before + 1);
+        }
+    }
+    assert_int_equal(tried, 14 * 9);
+    assert_int_equal(kh_relay_stats(relay).to_peers, 0);
+}
+
+/* By hand, since an IPv4-mapped address of ours is IPv4 before it is written. */
+static void add_mapped_loopback(struct request *request)
 {
     static const uint8_t mapped[20] = {0, 2, 0, 80, 0,    0,    0,   0, 0, 0,
                                        0, 0, 0, 0,  0xff, 0xff, 127, 0, 0, 1};
     uint8_t value[20];
-    struct request *request = begin(KH_STUN_CREATE_PERMISSION);
 
-    (void)state;
-    /* By hand, since an IPv4-mapped address of ours is IPv4 before it is written. */
     memcpy(value, mapped, sizeof value);
     value[2] ^= 0x21;
     value[3] ^= 0x12;
     for (size_t i = 0; i < 16; i++)
         value[4 + i] ^= request->data[4 + i];
     kh_stun_add(&request->writer, KH_STUN_XOR_PEER_ADDRESS, value, sizeof value);
+}
+
+static void denied_peers_are_403_unmapped_too(void **state)
+{
+    struct request *request = begin(KH_STUN_CREATE_PERMISSION);
+
+    (void)state;
+    add_mapped_loopback(request);
     assert_int_equal(send_signed(request), 403);
+    request = begin(KH_STUN_CHANNEL_BIND);
+    kh_stun_add_u32(&request->writer, KH_STUN_CHANNEL_NUMBER, 0x40010000);
+    add_mapped_loopback(request);
+    assert_int_equal(send_signed(request), 403);
+    request->writer = kh_stun_begin(request->data, sizeof request->data, KH_STUN_INDICATION,
+                                    KH_STUN_SEND, (const uint8_t *)"identity-abc");
+    add_mapped_loopback(request);
+    kh_stun_add(&request->writer, KH_STUN_DATA_ATTRIBUTE, "x", 1);
+    give(&alice, &server, request->data, kh_stun_finish(&request->writer));
+    assert_int_equal(answer.len, 0);
+    assert_int_equal(kh_relay_stats(relay).dropped_forbidden, 1);
 }
 
 static void all_others_are_fine(void **state)
@@ -207,6 +290,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_both, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(denied_peers_are_403),
+        TEST(every_kind_is_denied_in_every_spelling),
         TEST(denied_peers_are_403_unmapped_too),
         TEST(all_others_are_fine),
         TEST(lab_lets_private_peers_through_and_no_others),

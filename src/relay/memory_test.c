@@ -1,4 +1,5 @@
-/* relay/memory_test.c - each allocation of memory fails in turn: 508 at worst, and nothing leaks.
+/* relay/memory_test.c - what strangers cannot make us spend, and what happens when there is no
+ * more.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,6 +8,7 @@
 static bool is_armed;
 static bool has_failed;
 static unsigned countdown; /* allocations until the one that fails */
+static size_t asked;       /* how often memory was asked for */
 
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
@@ -23,11 +25,13 @@ static bool fails(void)
 
 void *__wrap_calloc(size_t count, size_t size)
 {
+    asked++;
     return fails() ? NULL : __real_calloc(count, size);
 }
 
 void *__wrap_realloc(void *old, size_t size)
 {
+    asked++;
     return fails() ? NULL : __real_realloc(old, size);
 }
 
@@ -103,12 +107,55 @@ static void what_memory_refuses_is_508_and_over(void **state)
     assert_true(failing > 30);
 }
 
+#define SPOOFED 100000
+
+/* From ever other addresses: bare, with a password guessed, with a nonce that was given to another,
+ * with a ticket made up.  All that is kept of them is what the rate of challenges counts, in a
+ * table that was there before. */
+static void spoofed_requests_cost_no_memory(void **state)
+{
+    static const uint8_t made_up[31] = {1};
+    struct kh_relay_stats stats;
+    size_t before;
+
+    (void)state;
+    before = asked;
+    for (uint32_t i = 0; i < SPOOFED; i++) {
+        struct request *request = i % 4 == 3 ? begin(KH_STUN_REFRESH) : begin_allocate();
+        struct kh_addr mallory = kh_addr_ipv4(198, (uint8_t)(i >> 16), (uint8_t)(i >> 8),
+                                              (uint8_t)i, (uint16_t)(1024 + i % 60000));
+        unsigned code;
+
+        if (i % 4 == 3)
+            kh_stun_add(&request->writer, KH_STUN_MOBILITY_TICKET, made_up, sizeof made_up);
+        request->from = mallory;
+        request->password = "guessed";
+        if (i % 4 == 2) {
+            request->from = alice; /* whose nonce it has, but it cannot be where she is */
+            add_credentials(request);
+            request->from = mallory;
+        } else if (i % 4 == 1) {
+            add_credentials(request);
+        }
+        code = send_bare(request);
+        assert_true(code == 401 || code == 438 || code == 1);
+    }
+    stats = kh_relay_stats(relay);
+    assert_int_equal(asked, before);
+    assert_int_equal(stats.allocations, 0);
+    assert_int_equal(opens_seen, 0);
+    assert_int_equal(stats.challenges + stats.dropped_limited, SPOOFED);
+    allocate(); /* and whoever has the password gets one as ever */
+    assert_true(asked > before);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_relay_without_memory_is_not_made),
         TEST(what_memory_refuses_is_508_and_over),
+        TEST(spoofed_requests_cost_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
