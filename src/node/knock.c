@@ -11,6 +11,8 @@
 #define SAMPLE_FOR KH_SECONDS(2)
 #define MEET_WITHIN KH_MILLISECONDS(1500) /* there and back by the server, with a repetition */
 #define WORD_FRESH_FOR KH_SECONDS(1)      /* then the peer's NAT has moved on */
+#define SAY_AGAIN KH_MILLISECONDS(150)    /* then after double the time, and so on */
+#define TIMES_SAID_MAX 5                  /* to 2.25 s: a third of all signals may be lost */
 #define REST_AFTER_CHANCE KH_SECONDS(1)
 #define REST_AFTER_SKILL KH_MILLISECONDS(100)
 
@@ -35,6 +37,7 @@ void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbo
     punch->socket_count = 0;
     punch->is_wished = false;
     punch->sampled_port = 0;
+    punch->say_at = KH_NEVER;
     punch->stats.begun++;
     kh_log_line(&node->log, KH_LOG_INFO, "node %s %s", kh_punch_role_name(plan->role),
                 neighbour->card.name);
@@ -50,18 +53,32 @@ void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbo
 
 /* ---- what is told to the peer ---- */
 
-static void tell(struct kh_node *node, struct kh_node_neighbour *neighbour,
-                 const struct kh_punch_message *message)
+static bool say(struct kh_node *node, const struct kh_node_neighbour *neighbour)
 {
+    struct kh_node_punch *punch = &node->punch;
     uint8_t body[KH_PUNCH_MESSAGE_MAX];
     uint8_t sealed[KH_ROOM_SIGNAL_MAX];
-    size_t len = kh_punch_message_write(message, body);
+    size_t len;
     struct kh_room_transmit transmit = {.to = neighbour->id, .via = KH_ROOM_SIGNAL, .data = sealed};
 
+    if (punch->say_at > node->now)
+        return false;
+    punch->say_at = KH_NEVER;
+    if (++punch->times_said < TIMES_SAID_MAX)
+        punch->say_at = kh_time_add(node->now, SAY_AGAIN << (punch->times_said - 1));
+    len = kh_punch_message_write(&punch->word, body);
     transmit.len =
         kh_room_seal_punch(node->room, &neighbour->id, (struct kh_span){body, len}, sealed);
     if (!kh_node_mail_put(&node->mail, SIGNALS_WAITING_MAX, &transmit))
         node->frames_refused++;
+    return true;
+}
+
+static void begin_to_say(struct kh_node *node, const struct kh_punch_message *word)
+{
+    node->punch.word = *word;
+    node->punch.times_said = 0;
+    node->punch.say_at = node->now;
 }
 
 /* The mappings we expect next, seeing which one a fresh socket got.  Where inside ports are kept,
@@ -169,11 +186,11 @@ static bool step_wish(struct kh_node *node, struct kh_node_neighbour *neighbour)
     if (plan->role == KH_PUNCH_HOLD)
         kh_punch_open(&punch->machine, node->now, plan->aim, punch->socket_count - punch->first);
     if (!samples)
-        tell(node, neighbour, &held);
+        begin_to_say(node, &held);
     return true;
 }
 
-static bool step_sample(struct kh_node *node, struct kh_node_neighbour *neighbour)
+static bool step_sample(struct kh_node *node)
 {
     struct kh_node_punch *punch = &node->punch;
     struct kh_punch_message message = {.word = KH_PUNCH_WORD_HOLD};
@@ -183,7 +200,7 @@ static bool step_sample(struct kh_node *node, struct kh_node_neighbour *neighbou
     if (punch->plan.role == KH_PUNCH_MEET)
         message.word = KH_PUNCH_WORD_MEET;
     foretell(node, &message);
-    tell(node, neighbour, &message);
+    begin_to_say(node, &message);
     punch->phase = punch->plan.role == KH_PUNCH_MEET ? PUNCH_WAITS : PUNCH_RUNS;
     punch->wait_until = kh_time_add(node->now, MEET_WITHIN);
     return true;
@@ -240,11 +257,11 @@ bool kh_node_knock_step(struct kh_node *node, struct kh_node_neighbour *neighbou
     case PUNCH_WISHES:
         return step_wish(node, neighbour);
     case PUNCH_SAMPLES:
-        return send_sample(node) || shoot(node, neighbour) || step_sample(node, neighbour);
+        return send_sample(node) || shoot(node, neighbour) || step_sample(node);
     case PUNCH_WAITS:
-        return step_wait(node, neighbour);
+        return say(node, neighbour) || step_wait(node, neighbour);
     case PUNCH_RUNS:
-        return shoot(node, neighbour);
+        return say(node, neighbour) || shoot(node, neighbour);
     }
     return false;
 }
@@ -271,9 +288,9 @@ kh_time kh_node_knock_timeout(const struct kh_node *node)
         return kh_time_min(kh_time_min(punch->wait_until, kh_punch_timeout(&punch->machine)),
                            kh_stun_transaction_timeout(&punch->sample));
     case PUNCH_WAITS:
-        return punch->wait_until;
+        return kh_time_min(punch->wait_until, punch->say_at);
     case PUNCH_RUNS:
-        return kh_punch_timeout(&punch->machine);
+        return kh_time_min(kh_punch_timeout(&punch->machine), punch->say_at);
     }
     return KH_NEVER;
 }
@@ -326,6 +343,8 @@ void kh_node_knock_end(struct kh_node *node, struct kh_node_neighbour *neighbour
             kh_node_sockets_spend(node, punch->sockets[i]);
     }
     punch->socket_count = 0;
+    kh_log_line(&node->log, KH_LOG_INFO, "node punch %s after %u datagrams",
+                used != 0 ? "won" : "over", (unsigned)punch->machine.shots);
     kh_punch_stop(&punch->machine);
     kh_stun_transaction_end(&punch->sample);
     punch->phase = PUNCH_RESTS;

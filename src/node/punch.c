@@ -146,6 +146,8 @@ void kh_node_punch_hear(struct kh_node *node, const struct kh_room_member_id *fr
 
     if (neighbour == NULL || kh_punch_message_parse(word, &message) != KH_OK)
         return;
+    if (node->punch.phase == PUNCH_RUNS && memcmp(&node->punch.with, from, sizeof *from) == 0)
+        return; /* said again; we do it already */
     neighbour->punch.asked = message;
     neighbour->punch.asked_at = node->now;
 }

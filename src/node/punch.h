@@ -32,6 +32,10 @@ struct kh_node_punch {
     struct kh_addr target; /* the peer's, as far as it is known */
     struct kh_addr server; /* for samples */
     struct kh_stun_transaction sample;
+    struct kh_punch_message
+        word;       /* the server brings it once, or not at all: so it is said again */
+    kh_time say_at; /* KH_NEVER: it has been said often enough */
+    unsigned times_said;
     bool is_wished;        /* for sockets */
     uint16_t sampled_port; /* 0: not yet */
     kh_time wait_until;    /* for the sample, or the peer's */

@@ -191,6 +191,7 @@ bool kh_punch_next_shot(struct kh_punch *punch, kh_time now, struct kh_punch_sho
         meet(punch, out);
         break;
     }
+    punch->shots++;
     return true;
 }
 

@@ -109,9 +109,10 @@ struct kh_punch {
     kh_time began_at;
     kh_time next_at; /* of the next shot */
     kh_time over_at; /* nothing is waited for any longer */
-    size_t at;       /* shots of this round so far */
-    unsigned round;  /* of openers and meetings */
-    size_t count;    /* shots of a round, or probes in all */
+    size_t shots;
+    size_t at;      /* of them in this round */
+    unsigned round; /* of openers and meetings */
+    size_t count;   /* shots of a round, or probes in all */
     uint16_t ports[KH_PUNCH_PORTS_MAX];
     size_t port_count;
     int16_t step;

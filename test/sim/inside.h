@@ -10,6 +10,7 @@
 
 /* Pairs of addresses one member has checked: to symmetric NATs there are many. */
 #define CONSENTS_MAX 1024
+#define AIMS_MAX 512 /* of the latest second; twice what is allowed */
 #define FAILURE_MAX 240
 #define SIM_UNIX_START 1700000000u /* what calendars show when a run begins */
 
@@ -25,6 +26,12 @@ struct consent {
 struct question {
     char name[KH_TEXT_LOCAL_NAME_MAX + 1];
     enum kh_family family;
+};
+
+/* Where a member sent a check. */
+struct aim {
+    struct kh_addr to;
+    kh_time at;
 };
 
 struct said {
@@ -61,6 +68,9 @@ struct member {
     uint16_t last_socket;
     struct sim_contact contacts[SIM_MEMBERS_MAX];
     struct consent consents[CONSENTS_MAX];
+    bool no_punching;
+    struct aim aims[AIMS_MAX]; /* a ring: each place once a second */
+    size_t aim_next;
 };
 
 /* A relay that is not the server's own. */

@@ -244,6 +244,7 @@ static void start(struct sim *sim, int member)
     struct kh_node_config config = {.identity = at->identity,
                                     .ticket = at->ticket,
                                     .paths = at->paths,
+                                    .no_punching = at->no_punching,
                                     .log = sim_log_sink(sim)};
 
     if (at->node != NULL)

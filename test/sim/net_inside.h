@@ -74,7 +74,7 @@ struct net {
     struct box boxes[NET_BOXES_MAX];
     int box_count;
     struct kh_addr apart[2]; /* nothing passes between these; none: all does */
-    struct flight *heap; /* owned; a binary heap, the earliest first */
+    struct flight *heap;     /* owned; a binary heap, the earliest first */
     size_t heap_count, heap_max;
     uint64_t orders;
     uint8_t *arrived; /* owned: bytes of the last arrival */

@@ -6,6 +6,11 @@
 
 #include "sim/inside.h"
 
+struct kh_node_punch_stats sim_punches(const struct sim *sim, int member)
+{
+    return kh_node_stats(sim->members[member].node).punch;
+}
+
 int sim_member_count(const struct sim *sim)
 {
     return sim->member_count;

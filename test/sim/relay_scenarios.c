@@ -128,8 +128,8 @@ SCENARIO(two_who_want_only_relays_meet_in_the_server)
     CHECK(open_by_relay(sim, &pair));
     /* Nonce, join, allocation, card, half a check and the other half: seven round trips to the
      * server, and no 401 among them. */
-    CHECK(since_both(sim, pair.alice, pair.bob,
-                     sim_contact(sim, pair.bob, pair.alice)->path_at) <= KH_MILLISECONDS(285));
+    CHECK(since_both(sim, pair.alice, pair.bob, sim_contact(sim, pair.bob, pair.alice)->path_at) <=
+          KH_MILLISECONDS(285));
     return true;
 }
 

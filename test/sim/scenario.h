@@ -25,9 +25,10 @@ struct scenario {
 /* The n-th scenario; NULL past the last. */
 const struct scenario *scenario_at(size_t n);
 
-const struct scenario *scenario_of_outages(size_t n); /* outage_scenarios.c */
-const struct scenario *scenario_of_relays(size_t n);  /* relay_scenarios.c */
-const struct scenario *scenario_of_nats(size_t n);    /* nat_scenarios.c */
+const struct scenario *scenario_of_outages(size_t n);  /* outage_scenarios.c */
+const struct scenario *scenario_of_relays(size_t n);   /* relay_scenarios.c */
+const struct scenario *scenario_of_nats(size_t n);     /* nat_scenarios.c */
+const struct scenario *scenario_of_punching(size_t n); /* punch_scenarios.c */
 
 /* Time from when the second of the two joined. */
 static inline kh_duration since_both(struct sim *sim, int a, int b, kh_time at)

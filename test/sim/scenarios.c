@@ -731,8 +731,9 @@ static const struct scenario *scenario_of_here(size_t n)
 
 const struct scenario *scenario_at(size_t n)
 {
-    static const struct scenario *(*const files[])(size_t) = {
-        scenario_of_here, scenario_of_relays, scenario_of_nats, scenario_of_outages};
+    static const struct scenario *(*const files[])(size_t) = {scenario_of_here, scenario_of_relays,
+                                                              scenario_of_nats, scenario_of_outages,
+                                                              scenario_of_punching};
 
     for (size_t file = 0; file < sizeof(files) / sizeof(files[0]); file++)
         for (size_t i = 0; files[file](i) != NULL; i++)

@@ -271,6 +271,12 @@ void sim_set_local_name(struct sim *sim, int member, const char *name)
     memcpy(at->local_name, name, strlen(name) + 1);
 }
 
+void sim_forbid_punching(struct sim *sim, int member)
+{
+    assert(sim->members[member].node == NULL);
+    sim->members[member].no_punching = true;
+}
+
 struct kh_addr sim_public_addr(const struct sim *sim, int member)
 {
     const struct member *at = &sim->members[member];

@@ -59,6 +59,7 @@ void sim_drop_ipv4(struct sim *sim, int member); /* then IPv6 is all it has */
 /* Told instead of its private addresses, and known to its own realm only; before it joins. */
 void sim_set_local_name(struct sim *sim, int member, const char *name);
 void sim_set_paths(struct sim *sim, int member, enum kh_node_paths paths); /* before it joins */
+void sim_forbid_punching(struct sim *sim, int member);                     /* likewise */
 struct net *sim_net(struct sim *sim);
 struct dice *sim_dice(struct sim *sim);
 
@@ -119,10 +120,11 @@ uint64_t sim_seed(const struct sim *sim);
 uint64_t sim_sent_to_relayed(const struct sim *sim, int member); /* datagrams, as to a peer */
 size_t sim_allocations_elsewhere(const struct sim *sim);
 size_t sim_allocations(const struct sim *sim); /* at the server's relay, now */
-uint64_t sim_allocated(const struct sim *sim);  /* since it started */
+uint64_t sim_allocated(const struct sim *sim); /* since it started */
+struct kh_node_punch_stats sim_punches(const struct sim *sim, int member);
 size_t sim_spare_sockets(const struct sim *sim, int member); /* open now */
-unsigned sim_nat_probes(const struct sim *sim, int member); /* that asked what its NAT does */
-uint64_t sim_hash(const struct sim *sim); /* of all that happened */
+unsigned sim_nat_probes(const struct sim *sim, int member);  /* that asked what its NAT does */
+uint64_t sim_hash(const struct sim *sim);                    /* of all that happened */
 uint64_t sim_steps(const struct sim *sim);
 
 /* ---- failing ---- */

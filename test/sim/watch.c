@@ -10,6 +10,9 @@
 #include "base/text.h"
 
 #define CONSENT_LIFETIME KH_SECONDS(30) /* RFC 7675 5.1 */
+#define PROBES_MAX 200
+#define CHECKS_MAX 60 /* ordinary ones, to all candidates of all members */
+#define STUN_BINDING_REQUEST 0x0001
 #define STUN_BINDING_SUCCESS 0x0101
 #define STUN_HEADER_LEN 20
 
@@ -105,6 +108,56 @@ static void watch_privacy(struct sim *sim, const struct member *member,
     }
 }
 
+/* How many places were aimed at in the latest second: at this address, and elsewhere. */
+static void count_aims(const struct sim *sim, const struct member *member, const struct kh_addr *to,
+                       size_t *here, size_t *elsewhere)
+{
+    *here = *elsewhere = 0;
+    for (size_t i = 0; i < AIMS_MAX; i++) {
+        const struct aim *aim = &member->aims[i];
+
+        if (kh_addr_is_none(&aim->to) || kh_time_since(sim_now(sim), aim->at) >= KH_SECONDS(1))
+            continue;
+        if (kh_addr_ip_equal(&aim->to, to))
+            ++*here;
+        else
+            ++*elsewhere;
+    }
+}
+
+static bool is_aimed_at(const struct sim *sim, const struct member *member,
+                        const struct kh_addr *to)
+{
+    for (size_t i = 0; i < AIMS_MAX; i++)
+        if (kh_addr_equal(&member->aims[i].to, to) &&
+            kh_time_since(sim_now(sim), member->aims[i].at) < KH_SECONDS(1))
+            return true;
+    return false;
+}
+
+/* Nobody is a storm: never more than 200 probes in a second, and guessed ports of one address only.
+ * Ordinary checks go to a few places besides. */
+static void watch_aim(struct sim *sim, struct member *member, const struct kh_addr *to)
+{
+    size_t here, elsewhere;
+
+    if (is_aimed_at(sim, member, to))
+        return;
+    member->aims[member->aim_next] = (struct aim){.to = *to, .at = sim_now(sim)};
+    member->aim_next = (member->aim_next + 1) % AIMS_MAX;
+    count_aims(sim, member, to, &here, &elsewhere);
+    if (here + elsewhere > PROBES_MAX + CHECKS_MAX)
+        sim_fail(sim, "%s checks %zu places in a second", member->name, here + elsewhere);
+    if (here > CHECKS_MAX && elsewhere > CHECKS_MAX)
+        sim_fail(sim, "%s guesses ports of two at a time", member->name);
+}
+
+static bool is_check(const struct kh_datagram *datagram)
+{
+    return datagram->len >= STUN_HEADER_LEN &&
+           (datagram->data[0] << 8 | datagram->data[1]) == STUN_BINDING_REQUEST;
+}
+
 /* Only checks may go where nobody has answered one; only ciphertext may go through the server. */
 void sim_watch_departure(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
 {
@@ -119,6 +172,8 @@ void sim_watch_departure(struct sim *sim, struct member *member, const struct kh
     if (to_server && !is_plain_relayed(sim, datagram) &&
         (holds(datagram, "between us") || holds_name(datagram, member->name)))
         sim_fail(sim, "%s lets the server read what it says", member->name);
+    if (!to_server && is_check(datagram) && datagram->to.transport == KH_UDP)
+        watch_aim(sim, member, &datagram->to);
     if (to_server || !is_dtls(datagram))
         return;
     consent = find_consent(member, &datagram->from, &datagram->to);
