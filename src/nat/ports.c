@@ -10,6 +10,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define PORT_FIRST 1024u
+#define PORT_SPAN (65536u - PORT_FIRST)
 #define SAMPLES_MIN 5 /* with fewer everything looks like a sequence */
 /* Fourteen random ports lie this close together once in 10^14 times; providers' blocks are
  * narrower (RFC 7422 expects 500 to 2,000 ports a customer). */
@@ -62,12 +64,12 @@ static size_t most_common_gap(const uint16_t *ports, size_t count, uint16_t *gap
 
 /* Counted, but others take ports in between, or we do for other peers: all lie on the steps of one
  * stride, closer together than a block would leave them.  Returns the stride, 0 if it is not so. */
-static uint16_t stride_of_disturbed(const uint16_t *ports, size_t count)
+static uint16_t stride_of_disturbed(const uint16_t *ports, size_t count, size_t wraps_at)
 {
     unsigned common = 0;
 
     for (size_t i = 1; i < count; i++) {
-        unsigned gap = (unsigned)(ports[i] - ports[i - 1]);
+        unsigned gap = i == wraps_at ? 0 : (unsigned)(ports[i] - ports[i - 1]);
 
         while (gap != 0) {
             unsigned rest = common % gap;
@@ -80,14 +82,38 @@ static uint16_t stride_of_disturbed(const uint16_t *ports, size_t count)
                                                                                  : 0;
 }
 
-static uint16_t stride_of(const uint16_t *ports, size_t count)
+/* Where a NAT counts beyond the last port it begins again at PORT_FIRST: what lies there comes
+ * after what lies before the widest gap.  Fills out with distances from the first one, in order;
+ * returns which of them begins again, 0 if none does: the gap before it is of any length. */
+static size_t unwrap(const uint16_t *ports, size_t count, uint16_t *out)
 {
+    unsigned widest = 0;
+    size_t first = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        unsigned before = ports[(i + count - 1) % count];
+        unsigned gap = (ports[i] + PORT_SPAN - before) % PORT_SPAN;
+
+        if (gap > widest) {
+            widest = gap;
+            first = i;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i] = (uint16_t)((ports[(first + i) % count] + PORT_SPAN - ports[first]) % PORT_SPAN);
+    return first == 0 ? 0 : count - first;
+}
+
+static uint16_t stride_of(const uint16_t *seen, size_t count)
+{
+    uint16_t ports[KH_NAT_SAMPLES_MAX];
+    size_t wraps_at = unwrap(seen, count, ports);
     uint16_t gap = 0;
 
     /* A quarter of the gaps may be anything, such as one before which time has passed. */
     if (most_common_gap(ports, count, &gap) * 4 >= (count - 1) * 3)
         return gap;
-    return stride_of_disturbed(ports, count);
+    return stride_of_disturbed(ports, count, wraps_at);
 }
 
 void kh_nat_samples_classify(const struct kh_nat_samples *samples, struct kh_nat_behaviour *out)
