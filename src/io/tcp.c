@@ -18,6 +18,7 @@
 #define BACKLOG 128
 /* A connection into a network that is gone looks alive for a quarter of an hour otherwise. */
 #define UNANSWERED_MAX_MS 10000
+#define STALLED_MIN 3 /* retransmissions without an answer */
 
 static int set_value(int fd, int level, int name, int value)
 {
@@ -221,6 +222,15 @@ int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *
 bool kh_io_tcp_has_pending(const struct kh_io_tcp *tcp)
 {
     return tcp->tls != NULL && kh_io_tls_has_pending(tcp->tls);
+}
+
+bool kh_io_tcp_is_stalled(const struct kh_io_tcp *tcp)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+
+    return getsockopt(tcp->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           info.tcpi_retransmits >= STALLED_MIN;
 }
 
 int kh_io_tcp_peek(const struct kh_io_tcp *tcp, uint8_t *byte)

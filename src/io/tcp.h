@@ -69,6 +69,10 @@ int kh_io_tcp_receive(struct kh_io_tcp *tcp, uint8_t *data, size_t max, size_t *
 /* There is more to receive, and the descriptor does not tell. */
 bool kh_io_tcp_has_pending(const struct kh_io_tcp *tcp);
 
+/* What was sent goes unacknowledged, though it was sent again and again: three times, ever slower.
+ */
+bool kh_io_tcp_is_stalled(const struct kh_io_tcp *tcp);
+
 /* Sends or queues one frame and the zeros behind it; false if it was dropped, whole. */
 bool kh_io_tcp_send(struct kh_io_tcp *tcp, const uint8_t *frame, size_t len, size_t padding);
 /* True if flush is to be called once the descriptor is writable. */

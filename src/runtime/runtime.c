@@ -146,6 +146,7 @@ static void arm_timer(struct kh_runtime *runtime)
  */
 static void settle(struct kh_runtime *runtime)
 {
+    kh_runtime_tcp_bury(&runtime->tcp);
     kh_io_udp_set_flush(&runtime->udp);
     if (runtime->note.ticket_is_new) {
         kh_runtime_state_save_ticket(&runtime->state, &runtime->server, &runtime->note.ticket);

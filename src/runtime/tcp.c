@@ -13,10 +13,11 @@
 #include "stun/stun.h"
 
 #define RECEIVE_ROUNDS_MAX 32
-/* Unanswered for so long, a connection is taken for dead: boxes on the way let it be made and then
- * swallow what comes, or forget it.  A live one hears at least every 20 s, when it refreshes. */
-#define FIRST_PATIENCE KH_SECONDS(10)
-#define PATIENCE KH_SECONDS(30)
+/* Where nothing comes back, a connection is taken for dead long before the system gives it up: … */
+#define STALLED_PATIENCE KH_SECONDS(2) /* … when its bytes are not even acknowledged, */
+#define CONNECT_PATIENCE KH_SECONDS(4) /* when it is not made (a new call knocks at once), */
+#define FIRST_PATIENCE KH_SECONDS(10)  /* when a box let it be made and swallows what comes, */
+#define PATIENCE KH_SECONDS(30)        /* or forgot it: a live one hears each refresh, in 20 s */
 
 struct kh_runtime_tcp {
     uv_poll_t poll; /* its data is this */
@@ -45,16 +46,6 @@ static void close_at(struct kh_runtime_tcp_set *set, size_t at)
     kh_io_tcp_close(&connection->tcp);
 }
 
-static void close_one(struct kh_runtime_tcp *connection)
-{
-    struct kh_runtime_tcp_set *set = connection->set;
-
-    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
-        if (set->list[i] == connection)
-            close_at(set, i);
-    }
-}
-
 void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set)
 {
     for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
@@ -65,19 +56,54 @@ void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set)
     set->tls = NULL;
 }
 
+/* It is over.  The owner hears of it unless it never worked: then whoever sends tries again. */
+static void lose_at(struct kh_runtime_tcp_set *set, size_t at)
+{
+    struct kh_addr server = set->list[at]->tcp.remote;
+    bool was_heard = set->list[at]->was_heard;
+
+    close_at(set, at);
+    if (was_heard)
+        set->owner.on_lost(set->owner.context, &server);
+}
+
+static void lose(const struct kh_runtime_tcp *connection)
+{
+    struct kh_runtime_tcp_set *set = connection->set;
+
+    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        if (set->list[i] == connection) {
+            lose_at(set, i);
+            return;
+        }
+    }
+}
+
 void kh_runtime_tcp_leave(struct kh_runtime_tcp_set *set, const struct kh_addr *local)
 {
     for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
-        struct kh_addr server;
-        bool was_heard;
+        if (set->list[i] != NULL && kh_addr_ip_equal(&set->list[i]->tcp.local, local))
+            lose_at(set, i);
+    }
+}
 
-        if (set->list[i] == NULL || !kh_addr_ip_equal(&set->list[i]->tcp.local, local))
-            continue;
-        server = set->list[i]->tcp.remote;
-        was_heard = set->list[i]->was_heard;
-        close_at(set, i);
-        if (was_heard)
-            set->owner.on_lost(set->owner.context, &server);
+static bool is_dead(const struct kh_runtime_tcp *connection)
+{
+    kh_duration waiting = kh_time_since(kh_io_clock_now(), connection->waiting_since);
+
+    if (waiting < STALLED_PATIENCE)
+        return false;
+    if (connection->tcp.is_connecting)
+        return waiting >= CONNECT_PATIENCE;
+    return waiting >= (connection->was_heard ? PATIENCE : FIRST_PATIENCE) ||
+           kh_io_tcp_is_stalled(&connection->tcp);
+}
+
+void kh_runtime_tcp_bury(struct kh_runtime_tcp_set *set)
+{
+    for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
+        if (set->list[i] != NULL && is_dead(set->list[i]))
+            lose_at(set, i);
     }
 }
 
@@ -135,21 +161,15 @@ static void on_event(uv_poll_t *poll, int status, int events)
     struct kh_runtime_tcp *connection = poll->data;
     struct kh_runtime_tcp_owner owner = connection->set->owner;
     bool lives = status == 0;
-    struct kh_addr server = connection->tcp.remote;
-    bool was_heard;
 
     if (lives && (events & UV_WRITABLE) != 0)
         lives = kh_io_tcp_flush(&connection->tcp) == 0;
     if (lives && (events & UV_READABLE) != 0)
         lives = receive(connection);
-    was_heard = connection->was_heard;
-    if (lives) {
+    if (lives)
         watch(connection);
-    } else {
-        close_one(connection);
-        if (was_heard)
-            owner.on_lost(owner.context, &server);
-    }
+    else
+        lose(connection);
     owner.on_turn(owner.context);
 }
 
@@ -197,24 +217,15 @@ static struct kh_runtime_tcp *open_at(struct kh_runtime_tcp_set *set, size_t at,
     return connection;
 }
 
-static bool is_dead(const struct kh_runtime_tcp *connection)
-{
-    return kh_time_since(kh_io_clock_now(), connection->waiting_since) >
-           (connection->was_heard ? PATIENCE : FIRST_PATIENCE);
-}
-
 static struct kh_runtime_tcp *find_or_open(struct kh_runtime_tcp_set *set, const struct kh_addr *to)
 {
     size_t free_at = KH_RENDEZVOUS_SERVERS_MAX;
 
     for (size_t i = 0; i < KH_RENDEZVOUS_SERVERS_MAX; i++) {
-        if (set->list[i] != NULL && kh_addr_equal(&set->list[i]->tcp.remote, to)) {
-            if (!is_dead(set->list[i]))
-                return set->list[i];
-            close_at(set, i); /* the server tells the node that it sees us elsewhere now */
-        }
         if (set->list[i] == NULL)
             free_at = i;
+        else if (kh_addr_equal(&set->list[i]->tcp.remote, to))
+            return set->list[i];
     }
     return free_at < KH_RENDEZVOUS_SERVERS_MAX ? open_at(set, free_at, to) : NULL;
 }

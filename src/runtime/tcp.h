@@ -37,6 +37,8 @@ struct kh_runtime_tcp_set {
 void kh_runtime_tcp_send(struct kh_runtime_tcp_set *set, const struct kh_datagram *datagram);
 /* This address of ours is gone, and with it what was opened from there. */
 void kh_runtime_tcp_leave(struct kh_runtime_tcp_set *set, const struct kh_addr *local);
+/* Ends connections along which nothing comes any more. */
+void kh_runtime_tcp_bury(struct kh_runtime_tcp_set *set);
 void kh_runtime_tcp_close_all(struct kh_runtime_tcp_set *set);
 
 #endif

@@ -206,10 +206,12 @@ class Box(Realm):
         run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
 
     def pass_only_tls(self, plain='drop'):
-        """From now on nothing leaves but what looks like TLS to port 443: it begins with one of
-        the four types that records have.  `plain` is what becomes of all else there."""
+        """From now on nothing leaves but what looks like TLS to port 443: the first byte of the
+        connection is that of a handshake.  `plain` is what becomes of all else there."""
         rules = ('table inet only_443 {\nchain forward { type filter hook forward priority 0; '
-                 f'policy drop; tcp dport 443 @ih,0,8 != 20-23 {plain}; tcp dport 443 accept; '
+                 'policy drop; tcp dport 443 ct mark 1 accept; '
+                 'tcp dport 443 @ih,0,8 22 ct mark set 1 accept; '
+                 f'tcp dport 443 @ih,0,8 != 22 {plain}; tcp dport 443 accept; '
                  'tcp sport 443 accept; }\n}\n')
         run('nsenter', f'--net=/var/run/netns/{self.netns}', 'nft', '-f', '-', text=rules)
 

@@ -19,8 +19,8 @@ from network import Lab, run
 DELAY = 20  # ms, one way, of each site's line
 WITHIN = 2.0  # s after the later start: first words both ways, and a relayed path
 AT_ONCE = 3
-AWAY = 6  # s, a server that is restarted
-BACK_WITHIN = 3.0  # s after its return
+AWAY = 6  # s, a server that is restarted, a line that is cut
+BACK_WITHIN = 3.0  # s after the return
 SKIPPED = 77  # what Meson takes for "not here"
 
 
@@ -179,6 +179,32 @@ def connection_breaks():
                       f'words after {words * 1000:.0f} ms, relayed after {relayed * 1000:.0f} ms')
 
 
+def line_is_cut():
+    """A connection whose bytes nobody acknowledges is left long before the system gives it up."""
+    with tls_world(2, 'drop') as (party, hosts):
+        alice, bob, _, _ = meet_by_relay(party, *hosts)
+        talk(alice, bob, 'Before', via='channel')
+        box = hosts[0].box
+        nft = 'nsenter', f'--net=/var/run/netns/{box.netns}', 'nft', '-f', '-'
+        run(*nft, text='table inet cut {\nchain f { type filter hook forward priority -10; drop; }\n'
+                       '}\n')
+        alice.say('In the dark, says Alice')
+        time.sleep(AWAY)
+        run(*nft, text='delete table inet cut\n')
+        mended = time.monotonic()
+        bob.hears('In the dark, says Alice')
+        talk(alice, bob, 'After')
+        words = time.monotonic() - mended
+        if words > BACK_WITHIN:
+            raise Failure(f'words came {words:.2f} s after the line was mended')
+        for chat in (alice, bob):
+            chat.wait(lambda chat=chat: len(chat.events('path', kind='relayed')) >= 2,
+                      f'{chat.name}: another relayed path')
+        relayed = time.monotonic() - mended
+        return finish(party, alice, bob,
+                      f'words after {words * 1000:.0f} ms, relayed after {relayed * 1000:.0f} ms')
+
+
 def server_restarts():
     with tls_world(2, 'drop') as (party, hosts):
         alice, bob, _, _ = meet_by_relay(party, *hosts)
@@ -232,7 +258,7 @@ def doctor_tells_tls():
 
 CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_side,
          only_443_on_both_sides, https_link_plain_is_swallowed, https_link_plain_is_reset,
-         certificate_is_reloaded, connection_breaks, server_restarts, doctor_tells_tls)
+         certificate_is_reloaded, connection_breaks, line_is_cut, server_restarts, doctor_tells_tls)
 
 
 def run_here(names):
