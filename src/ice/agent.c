@@ -394,11 +394,16 @@ bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,
 static void open_again(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pair *pair)
 {
     kh_duration rto = pair->check.rto;
+    kh_duration wait;
 
     if (!pair->check.is_waiting || pair->check.is_lost)
         return;
+    if (kh_ice_pair_is_mutual(agent, pair))
+        wait = KH_ICE_TCP_MUTUAL_PAUSE + kh_rng_below(&agent->rng, KH_ICE_TCP_MUTUAL_SPREAD);
+    else
+        wait = rto / 2 + kh_rng_below(&agent->rng, rto);
     pair->check.is_lost = true;
-    pair->check.next_at = kh_time_add(now, rto / 2 + kh_rng_below(&agent->rng, rto));
+    pair->check.next_at = kh_time_add(now, wait);
 }
 
 /* The end of a connection says at once what silence says after seconds. */

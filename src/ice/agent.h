@@ -50,6 +50,11 @@
  * usually answers. */
 #define KH_ICE_TCP_HOLD KH_MILLISECONDS(500)
 #define KH_ICE_TCP_LASTING KH_SECONDS(5) /* a connection that lasted so long is made anew at once */
+/* Two NATs that answer an early SYN with a reset let two in that pass each other: each side tries
+ * about three times a second, so that with 40 ms between the NATs the median is a second. */
+#define KH_ICE_TCP_MUTUAL_PAUSE KH_MILLISECONDS(50)
+#define KH_ICE_TCP_MUTUAL_SPREAD KH_MILLISECONDS(400)
+#define KH_ICE_TCP_MUTUAL_FOR KH_SECONDS(12)
 #define KH_ICE_TCP_WAIT KH_SECONDS(10) /* for an answer: SYNs after 0, 1, 3 and 7 s (RFC 6298) */
 
 /* A better path that once worked is tried again after this, doubling: networks come back. */
@@ -88,6 +93,7 @@ struct kh_ice_check {
     uint32_t nomination; /* 0: does not nominate */
     unsigned attempts;
     kh_duration rto;
+    kh_time began_at;
     kh_time sent_at; /* the last time */
     kh_time next_at; /* to send again, or to give up */
 };
@@ -189,6 +195,8 @@ struct kh_ice_path kh_ice_pair_path(const struct kh_ice_agent *agent,
 uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,
                          uint8_t remote);
 bool kh_ice_pair_is_tcp(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
+/* Both sides connect (RFC 6544 4.5: simultaneous open). */
+bool kh_ice_pair_is_mutual(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
 /* Makes or finds the pair of both; NOWHERE if they do not fit or the table holds better ones.  That
  * of a TCP candidate we cannot connect to exists only as long as a connection of the peer's. */
 uint8_t kh_ice_pair_add(struct kh_ice_agent *agent, uint8_t local, uint8_t remote);

@@ -59,6 +59,8 @@ static void transmit(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pair
 
     assert(datagram.len != 0 && check->is_waiting);
     (void)kh_outbox_push(&agent->outbox, &datagram);
+    if (check->attempts == 0)
+        check->began_at = now;
     if (check->attempts++ == 0)
         agent->stats.checks_sent++;
     else
@@ -154,6 +156,17 @@ static bool is_under_way(const struct kh_ice_pair *pair)
     return pair->is_used && pair->check.is_waiting && !pair->check.is_consent;
 }
 
+static bool is_spent(const struct kh_ice_agent *agent, kh_time now, const struct kh_ice_pair *pair)
+{
+    const struct kh_ice_check *check = &pair->check;
+
+    if (kh_ice_pair_is_tcp(agent, pair) && !check->is_lost)
+        return true;
+    if (kh_ice_pair_is_mutual(agent, pair))
+        return kh_time_since(now, check->began_at) >= KH_ICE_TCP_MUTUAL_FOR;
+    return check->attempts >= KH_ICE_ATTEMPTS_MAX;
+}
+
 static void retransmit(struct kh_ice_agent *agent, kh_time now, uint8_t index)
 {
     struct kh_ice_pair *pair = &agent->pairs[index];
@@ -165,8 +178,7 @@ static void retransmit(struct kh_ice_agent *agent, kh_time now, uint8_t index)
         pair->state = KH_ICE_PAIR_WAITING;
         return;
     }
-    if (check->attempts >= KH_ICE_ATTEMPTS_MAX ||
-        (kh_ice_pair_is_tcp(agent, pair) && !check->is_lost)) {
+    if (is_spent(agent, now, pair)) {
         kh_ice_pair_fail(agent, now, index);
         return;
     }

@@ -45,6 +45,13 @@ bool kh_ice_pair_is_tcp(const struct kh_ice_agent *agent, const struct kh_ice_pa
     return agent->locals[pair->local].base.transport != KH_UDP;
 }
 
+bool kh_ice_pair_is_mutual(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair)
+{
+    assert(pair->is_used);
+    return (agent->locals[pair->local].tcp & agent->remotes[pair->remote].tcp &
+            KH_ICE_TCP_SIMULTANEOUS) != 0;
+}
+
 uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,
                          uint8_t remote)
 {

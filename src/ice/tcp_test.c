@@ -256,6 +256,31 @@ static void a_refused_connection_is_tried_again(void **state)
     assert_true(kh_time_since(wire.now, from) < KH_SECONDS(20));
 }
 
+/* Where both sides connect, SYNs must pass each other: often, at random, and for so long. */
+static void calls_that_should_cross_are_tried_often(void **state)
+{
+    uint64_t sent = 1;
+    kh_time from, until;
+
+    (void)state;
+    assert_int_equal(add_local(HOME, ALL), KH_OK);
+    assert_int_equal(add_remote(KH_ICE_HOST, AWAY, KH_ICE_TCP_SIMULTANEOUS), KH_OK);
+    wire_run(&wire, KH_ICE_TCP_HOLD + KH_MILLISECONDS(20));
+    assert_int_equal(wire.hosts[ALICE].sent, sent);
+    from = wire.now;
+    while (alice()->pairs[0].state == KH_ICE_PAIR_IN_PROGRESS) {
+        lose(HOME, AWAY);
+        until = wire.now + KH_ICE_TCP_MUTUAL_PAUSE + KH_ICE_TCP_MUTUAL_SPREAD;
+        while (wire.hosts[ALICE].sent == sent && wire.now < until)
+            wire_run(&wire, KH_MILLISECONDS(10));
+        sent = wire.hosts[ALICE].sent;
+    }
+    assert_in_range(sent, 30, 80);
+    assert_in_range(wire.now - from, KH_ICE_TCP_MUTUAL_FOR - KH_SECONDS(1),
+                    KH_ICE_TCP_MUTUAL_FOR + KH_SECONDS(1));
+    assert_int_equal(alice()->pairs[0].state, KH_ICE_PAIR_FAILED);
+}
+
 /* The network seems to be another: what would be better gets another chance, and no more. */
 static void what_failed_is_reconsidered(void **state)
 {
@@ -433,6 +458,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(checks_are_not_repeated, start, stop),
         cmocka_unit_test_setup_teardown(an_answer_selects_the_connection, start, stop),
         cmocka_unit_test_setup_teardown(a_refused_connection_is_tried_again, start, stop),
+        cmocka_unit_test_setup_teardown(calls_that_should_cross_are_tried_often, start, stop),
         cmocka_unit_test_setup_teardown(what_failed_is_reconsidered, start, stop),
         cmocka_unit_test_setup_teardown(a_second_connection_carries, start, stop),
         cmocka_unit_test_setup_teardown(the_end_of_the_connection_ends_the_path, start, stop),

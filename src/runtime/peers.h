@@ -20,7 +20,7 @@
 #include "io/udp.h"
 #include "node/node.h"
 
-#define KH_RUNTIME_PEERS_MAX 64     /* as many as a room has members */
+#define KH_RUNTIME_PEERS_MAX 192    /* three ways to each member of a full room */
 #define KH_RUNTIME_STRANGERS_MAX 16 /* a newer one drives the oldest out */
 #define KH_RUNTIME_STRANGER_BYTES 4096
 #define KH_RUNTIME_LOST_MAX 32
