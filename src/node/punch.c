@@ -15,7 +15,7 @@
 #define TURNED_AFTER KH_SECONDS(20) /* the other side's guess is over by then */
 #define GUESSES_MAX 2               /* more of the same teaches nothing */
 /* The filter is not known: should it be an open one, ordinary checks are faster than this. */
-#define UNSURE_AFTER KH_MILLISECONDS(250)
+#define UNSURE_AFTER KH_MILLISECONDS(150)
 #define WORD_GOOD_FOR KH_SECONDS(10)    /* then the holder is about to close */
 #define RETRY_SOON KH_MILLISECONDS(300) /* a busy NAT counted on: take a new sample at once … */
 #define SOON_MAX 3                      /* … so often */

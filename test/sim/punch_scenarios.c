@@ -99,7 +99,21 @@ SCENARIO(two_that_count_with_jitter)
     return join_and_punch(sim, &pair);
 }
 
-/* Both ends may be anything; the sockets that did not win are closed. */
+/* One address cannot tell whether a mapping depends on the address: then it is guessed, or learned
+ * from a peer. */
+SCENARIO(with_a_server_of_one_address)
+{
+    static const char *const hard[] = {"symmetric-random", "symmetric-sequential",
+                                       "symmetric-block", "address-dependent"};
+    struct pair pair;
+
+    sim_use_one_address(sim);
+    pair = add_pair(sim, hard[dice_below(sim_dice(sim), 4)],
+                    dice_chance(sim_dice(sim), 0.5) ? "port-restricted" : "port-restricted-random");
+    return join_and_punch(sim, &pair);
+}
+
+/* The sockets that did not win are closed. */
 SCENARIO(spare_sockets_are_given_back)
 {
     struct pair pair = add_pair(sim, "symmetric-random", "port-restricted");
@@ -223,6 +237,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_birthday_with_loss),
     NAMED(a_prediction_with_loss),
     NAMED(two_that_count_with_jitter),
+    NAMED(with_a_server_of_one_address),
     NAMED(spare_sockets_are_given_back),
     NAMED(a_punched_path_is_kept_through_a_quiet_hour),
     NAMED(a_forgotten_hole_is_punched_again),
