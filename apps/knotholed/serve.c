@@ -226,16 +226,17 @@ static void print_stats(const struct server *server)
                   registry->rooms, registry->members, registry->joins, registry->challenges,
                   registry->updates, registry->leaves, registry->expiries,
                   registry->signals_forwarded, registry->pushes_sent);
-    (void)fprintf(
-        stderr,
-        "knotholed: received=%" PRIu64 " sent=%" PRIu64 " greetings=%" PRIu64 " bindings=%" PRIu64
-        " changes=%" PRIu64 " malformed=%" PRIu64 " unauthentic=%" PRIu64 " replayed=%" PRIu64
-        " limited=%" PRIu64 " outbox-full=%" PRIu64 " send-refused=%" PRIu64 "\n",
-        server->udp.received, server->udp.sent, stats.greetings, stats.bindings, stats.changes,
-        stats.dropped_malformed + registry->dropped_malformed, registry->dropped_unauthentic,
-        registry->dropped_replayed, registry->dropped_limited,
-        stats.dropped_outbox_full + registry->dropped_outbox_full,
-        server->udp.send_refused + server->udp.send_homeless);
+    (void)fprintf(stderr,
+                  "knotholed: received=%" PRIu64 " sent=%" PRIu64 " greetings=%" PRIu64
+                  " bindings=%" PRIu64 " changes=%" PRIu64 " turns=%" PRIu64 " malformed=%" PRIu64
+                  " unauthentic=%" PRIu64 " replayed=%" PRIu64 " limited=%" PRIu64
+                  " outbox-full=%" PRIu64 " send-refused=%" PRIu64 "\n",
+                  server->udp.received, server->udp.sent, stats.greetings, stats.bindings,
+                  stats.changes, stats.turns, stats.dropped_malformed + registry->dropped_malformed,
+                  registry->dropped_unauthentic, registry->dropped_replayed,
+                  registry->dropped_limited,
+                  stats.dropped_outbox_full + registry->dropped_outbox_full,
+                  server->udp.send_refused + server->udp.send_homeless);
     print_tcp_stats(server);
     print_relay_stats(server);
 }
