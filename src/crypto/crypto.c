@@ -11,11 +11,9 @@
 #include <limits.h>
 #include <string.h>
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 
 #define AEAD_TAG_LEN (KH_AEAD_OVERHEAD - KH_AEAD_NONCE_LEN)
 
@@ -35,6 +33,8 @@ bool kh_equal(const void *a, const void *b, size_t len)
 {
     return CRYPTO_memcmp(a, b, len) == 0;
 }
+
+#define HMAC_BLOCK 64 /* of MD5, SHA-1 and SHA-256 alike */
 
 static void digest(const EVP_MD *kind, const struct kh_span *spans, size_t count, uint8_t *out)
 {
@@ -57,42 +57,54 @@ void kh_md5(const struct kh_span *spans, size_t count, uint8_t out[static KH_MD5
     digest(EVP_md5(), spans, count, out);
 }
 
-/* libcrypto takes a NULL key for "the key of before", so an empty one needs an address. */
-static const void *address_of(struct kh_span span)
+/* Begins a hash with the key, padded with zeros to a block, each of its bytes turned by `turn`. */
+static void begin_block(EVP_MD_CTX *context, const uint8_t key[static HMAC_BLOCK], uint8_t turn)
 {
-    return span.len == 0 ? "" : span.data;
+    uint8_t block[HMAC_BLOCK];
+
+    for (size_t i = 0; i < sizeof block; i++)
+        block[i] = key[i] ^ turn;
+    must(EVP_DigestUpdate(context, block, sizeof block) == 1);
+    kh_wipe(block, sizeof block);
 }
 
-static void hmac(const char *kind, struct kh_span key, const struct kh_span *spans, size_t count,
+/* RFC 2104 over libcrypto's hash: its own HMAC has to be fetched by name each time, which costs
+ * twice what the hashing does, and STUN has an HMAC in each message. */
+static void hmac(const EVP_MD *kind, struct kh_span key, const struct kh_span *spans, size_t count,
                  struct kh_span out)
 {
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)kind, 0),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    EVP_MAC_CTX *context = EVP_MAC_CTX_new(mac);
-    size_t len = 0;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    uint8_t block[HMAC_BLOCK] = {0};
+    uint8_t inner[EVP_MAX_MD_SIZE];
 
-    must(context != NULL && EVP_MAC_init(context, address_of(key), key.len, params) == 1);
+    must(context != NULL && EVP_DigestInit_ex(context, kind, NULL) == 1);
+    if (key.len > sizeof block)
+        digest(kind, &key, 1, block);
+    else if (key.len > 0)
+        memcpy(block, key.data, key.len);
+    begin_block(context, block, 0x36);
     for (size_t i = 0; i < count; i++)
-        must(EVP_MAC_update(context, address_of(spans[i]), spans[i].len) == 1);
-    must(EVP_MAC_final(context, (uint8_t *)(uintptr_t)out.data, &len, out.len) == 1);
-    must(len == out.len);
-    EVP_MAC_CTX_free(context);
-    EVP_MAC_free(mac);
+        must(EVP_DigestUpdate(context, spans[i].data, spans[i].len) == 1);
+    must(EVP_DigestFinal_ex(context, inner, NULL) == 1);
+    must(EVP_DigestInit_ex(context, NULL, NULL) == 1); /* the same kind again */
+    begin_block(context, block, 0x5c);
+    must(EVP_DigestUpdate(context, inner, out.len) == 1);
+    must(EVP_DigestFinal_ex(context, (uint8_t *)(uintptr_t)out.data, NULL) == 1);
+    EVP_MD_CTX_free(context);
+    kh_wipe(block, sizeof block);
+    kh_wipe(inner, sizeof inner);
 }
 
 void kh_hmac_sha1(struct kh_span key, const struct kh_span *spans, size_t count,
                   uint8_t out[static KH_SHA1_LEN])
 {
-    hmac("SHA1", key, spans, count, (struct kh_span){out, KH_SHA1_LEN});
+    hmac(EVP_sha1(), key, spans, count, (struct kh_span){out, KH_SHA1_LEN});
 }
 
 void kh_hmac_sha256(struct kh_span key, const struct kh_span *spans, size_t count,
                     uint8_t out[static KH_SHA256_LEN])
 {
-    hmac("SHA256", key, spans, count, (struct kh_span){out, KH_SHA256_LEN});
+    hmac(EVP_sha256(), key, spans, count, (struct kh_span){out, KH_SHA256_LEN});
 }
 
 /* A dozen lines over HMAC, where libcrypto's KDF wants a fetched object and a parameter list. */
@@ -193,6 +205,12 @@ static void public_of(int kind, const struct kh_secret *secret, uint8_t *out)
 void kh_ed25519_public(const struct kh_secret *seed, uint8_t out[static KH_KEY_LEN])
 {
     public_of(EVP_PKEY_ED25519, seed, out);
+}
+
+/* libcrypto wants an address even of nothing. */
+static const void *address_of(struct kh_span span)
+{
+    return span.len == 0 ? "" : span.data;
 }
 
 void kh_ed25519_sign(const struct kh_secret *seed, struct kh_span message,
