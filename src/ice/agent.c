@@ -473,6 +473,11 @@ enum kh_ice_state kh_ice_agent_state(const struct kh_ice_agent *agent)
     return agent->state;
 }
 
+bool kh_ice_agent_is_suspect(const struct kh_ice_agent *agent)
+{
+    return kh_ice_is_suspect(agent);
+}
+
 bool kh_ice_agent_is_valid(const struct kh_ice_agent *agent, const struct kh_addr *local,
                            const struct kh_addr *remote)
 {

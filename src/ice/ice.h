@@ -184,6 +184,8 @@ kh_time kh_ice_agent_timeout(const struct kh_ice_agent *agent); /* KH_NEVER: not
 
 /* ---- looking in ---- */
 enum kh_ice_state kh_ice_agent_state(const struct kh_ice_agent *agent);
+/* True while the selected path leaves our checks unanswered: another one is looked for. */
+bool kh_ice_agent_is_suspect(const struct kh_ice_agent *agent);
 /* True if a datagram that came from `remote` to `local` travelled a pair that a check validated:
  * only then may what it carries be taken for the peer's. */
 bool kh_ice_agent_is_valid(const struct kh_ice_agent *agent, const struct kh_addr *local,

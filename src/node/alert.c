@@ -1,12 +1,12 @@
-/* node/alert.c - whose channel is silent, and who depends on the server.
+/* node/alert.c - who is silent, and who depends on the server.
  *
  * SPDX-License-Identifier: MIT
  *
- * The room sees first that a path is dead: what it said is not acknowledged.  Then everything on
- * that path is asked at once, the path itself, the relay and the server, which now carries the
- * words as well.  And while anybody is reached only with the server's help, by its relay or by
- * signals, the server is watched closely: one that restarts has to be joined and a new place at its
- * relay to be had before anything passes again.
+ * The room sees first that a path is dead: what it said is not acknowledged.  If it said nothing,
+ * ICE sees it some seconds later.  Then everything on that path is asked at once, the path itself,
+ * the relay and the server, which now carries the words as well.  And while anybody is reached only
+ * with the server's help, by its relay or by signals, the server is watched closely: one that
+ * restarts has to be joined and a new place at its relay to be had before anything passes again.
  */
 #include "node/inside.h"
 
@@ -34,11 +34,18 @@ static bool needs_server(const struct kh_node_neighbour *neighbour)
            is_relayed(neighbour, kh_peer_path(neighbour->peer));
 }
 
-/* Takes over what the room thinks of this neighbour's channel; true if that is news. */
-static bool follow_doubt(struct kh_node *node, struct kh_node_neighbour *neighbour)
+/* The room says so of its channel, or ICE of its path: who only listens has nothing unanswered. */
+static bool is_silent(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
+                      size_t doubts)
 {
-    bool doubted = kh_room_is_doubted(node->room, &neighbour->id);
+    if (doubts > 0 && kh_room_is_doubted(node->room, &neighbour->id))
+        return true;
+    return neighbour->peer != NULL && kh_peer_is_suspect(neighbour->peer);
+}
 
+/* True if that is news. */
+static bool follow_doubt(struct kh_node *node, struct kh_node_neighbour *neighbour, bool doubted)
+{
     if (neighbour->doubted == doubted)
         return false;
     neighbour->doubted = doubted;
@@ -61,7 +68,7 @@ bool kh_node_step_alert(struct kh_node *node)
     for (size_t i = 0; i < node->neighbour_count; i++) {
         struct kh_node_neighbour *neighbour = node->neighbours[i];
 
-        if ((doubts > 0 || neighbour->doubted) && follow_doubt(node, neighbour))
+        if (follow_doubt(node, neighbour, is_silent(node, neighbour, doubts)))
             return true;
         attentive = attentive || needs_server(neighbour);
     }

@@ -86,7 +86,7 @@ struct kh_node_neighbour {
         bool credentials;
     } given;
     struct kh_node_punch_view punch;
-    bool doubted; /* its channel is silent, says the room */
+    bool doubted; /* its channel or path is silent: see alert.c */
     bool timeout_due;
     bool restart_due;
     bool reconsider_due;

@@ -21,14 +21,13 @@ void kh_node_need_init(struct kh_node_relayed *relayed)
     relayed->release_at = KH_NEVER;
 }
 
-static bool is_needed_by(const struct kh_node *node, const struct kh_node_neighbour *neighbour)
+static bool is_needed_by(const struct kh_node_neighbour *neighbour)
 {
     const struct kh_ice_path *path = neighbour->peer == NULL ? NULL : kh_peer_path(neighbour->peer);
 
     if (neighbour->card.abilities & KH_ROOM_ABILITY_DIRECT_ONLY)
         return false;
-    return path == NULL || path->local_kind == KH_ICE_RELAYED ||
-           kh_room_is_doubted(node->room, &neighbour->id);
+    return path == NULL || path->local_kind == KH_ICE_RELAYED || neighbour->doubted;
 }
 
 bool kh_node_need_lasts(const struct kh_node *node)
@@ -44,7 +43,7 @@ void kh_node_need_weigh(struct kh_node *node)
     bool needed = false;
 
     for (size_t i = 0; i < node->neighbour_count && !needed; i++)
-        needed = is_needed_by(node, node->neighbours[i]);
+        needed = is_needed_by(node->neighbours[i]);
     if (needed)
         relayed->unneeded_since = KH_NEVER;
     else if (relayed->unneeded_since == KH_NEVER)

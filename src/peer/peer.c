@@ -580,6 +580,11 @@ bool kh_peer_is_open(const struct kh_peer *peer)
     return !peer->channel_over && kh_channel_is_open(peer->channel);
 }
 
+bool kh_peer_is_suspect(const struct kh_peer *peer)
+{
+    return kh_ice_agent_is_suspect(peer->agent);
+}
+
 const struct kh_ice_path *kh_peer_path(const struct kh_peer *peer)
 {
     return peer->state == PATH_UP ? &peer->path : NULL;

@@ -89,6 +89,7 @@ bool kh_peer_next_event(struct kh_peer *peer, struct kh_peer_event *out);
 kh_time kh_peer_timeout(const struct kh_peer *peer);
 
 bool kh_peer_is_open(const struct kh_peer *peer);
+bool kh_peer_is_suspect(const struct kh_peer *peer); /* its path leaves checks unanswered */
 /* The path in use; NULL while there is none. */
 const struct kh_ice_path *kh_peer_path(const struct kh_peer *peer);
 /* Bytes accepted by send that the far side has not acknowledged yet. */

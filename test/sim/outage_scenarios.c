@@ -226,6 +226,33 @@ SCENARIO(words_go_by_tcp_while_udp_is_cut)
     return sim_run_until(sim, sim_all_delivered, KH_SECONDS(1));
 }
 
+/* The server forgot both while nobody needed it; then they do, and one of them has nothing to say
+ * that could tell it so. */
+SCENARIO(who_only_listens_notices_too)
+{
+    bool has_relay = dice_chance(sim_dice(sim), 0.5);
+    struct pair pair;
+    unsigned said;
+
+    if (has_relay)
+        sim_add_relay(sim);
+    pair = add_pair(sim, "port-restricted");
+    CHECK(open_both(sim, &pair));
+    CHECK(sim_run(sim, some_time(sim, KH_SECONDS(60), KH_SECONDS(90))));
+    sim_stop_server(sim);
+    sim_start_server(sim);
+    set_apart(sim, &pair, true);
+    for (said = 0; said < 20; said++) {
+        sim_say(sim, pair.alice);
+        CHECK(sim_run(sim, KH_MILLISECONDS(500)));
+    }
+    /* A consent check, two that are missed, a refresh, and the way by the server. */
+    CHECK(sim_contact(sim, pair.bob, pair.alice)->heard > 0);
+    CHECK(sim_run_until(sim, sim_all_delivered, KH_SECONDS(1)));
+    CHECK(!has_relay || sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    return true;
+}
+
 /* Everything of one goes to four others by signals at once: more than the server takes of one if
  * each word cost what it may. */
 SCENARIO(one_of_five_loses_udp)
@@ -265,6 +292,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_direct_path_dies_and_the_relay_takes_over),
     NAMED(words_go_through_the_server_while_the_direct_path_is_cut),
     NAMED(words_go_by_tcp_while_udp_is_cut),
+    NAMED(who_only_listens_notices_too),
     NAMED(one_of_five_loses_udp),
 };
 /* clang-format on */
