@@ -195,7 +195,8 @@ struct kh_ice_path kh_ice_pair_path(const struct kh_ice_agent *agent,
 uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,
                          uint8_t remote);
 bool kh_ice_pair_is_tcp(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
-/* Both sides connect (RFC 6544 4.5: simultaneous open). */
+/* Both sides connect (RFC 6544 4.5: simultaneous open), across the internet: who refuses a call in
+ * our own network has no NAT that could change its mind. */
 bool kh_ice_pair_is_mutual(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);
 /* Makes or finds the pair of both; NOWHERE if they do not fit or the table holds better ones.  That
  * of a TCP candidate we cannot connect to exists only as long as a connection of the peer's. */

@@ -47,9 +47,11 @@ bool kh_ice_pair_is_tcp(const struct kh_ice_agent *agent, const struct kh_ice_pa
 
 bool kh_ice_pair_is_mutual(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair)
 {
+    const struct kh_ice_entry *remote = &agent->remotes[pair->remote];
+
     assert(pair->is_used);
-    return (agent->locals[pair->local].tcp & agent->remotes[pair->remote].tcp &
-            KH_ICE_TCP_SIMULTANEOUS) != 0;
+    return (agent->locals[pair->local].tcp & remote->tcp & KH_ICE_TCP_SIMULTANEOUS) != 0 &&
+           kh_addr_reach(&remote->addr) == KH_REACH_GLOBAL;
 }
 
 uint8_t kh_ice_pair_find(const struct kh_ice_agent *agent, const struct kh_addr *base,

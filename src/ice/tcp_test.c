@@ -264,6 +264,11 @@ static void calls_that_should_cross_are_tried_often(void **state)
 
     (void)state;
     assert_int_equal(add_local(HOME, ALL), KH_OK);
+    assert_int_equal(add_remote(KH_ICE_HOST, "192.168.1.9:4000", ALL), KH_OK);
+    assert_false(kh_ice_pair_is_mutual(alice(), &alice()->pairs[0])); /* a neighbour of ours */
+    stop(state);
+    start(state);
+    assert_int_equal(add_local(HOME, ALL), KH_OK);
     assert_int_equal(add_remote(KH_ICE_HOST, AWAY, KH_ICE_TCP_SIMULTANEOUS), KH_OK);
     wire_run(&wire, KH_ICE_TCP_HOLD + KH_MILLISECONDS(20));
     assert_int_equal(wire.hosts[ALICE].sent, sent);
