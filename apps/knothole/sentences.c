@@ -11,12 +11,12 @@
 #define KEEPALIVE_S 20u /* docs/protocol/rendezvous.md, 4 */
 #define PARAGRAPH_MAX 1024
 
-/* How this machine stands to others: the columns of the table in docs/protocol/discovery.md, 4. */
+/* How this machine stands to others: the columns of the table in docs/protocol/punching.md, 1. */
 enum standing {
     EASY,     /* one port for all, and lenient */
     USUAL,    /* one port for all, but strict */
-    LENIENT,  /* a port for each one, but lenient */
-    COUNTING, /* a port for each one, strict, but predictable */
+    BY_HOST,  /* a port for each address, which may answer from any port of its own */
+    COUNTING, /* a port for each one, but predictable */
     RANDOM,
     NOT_KNOWN,
 };
@@ -45,8 +45,11 @@ static enum standing standing_of(const struct kh_nat_behaviour *nat)
     bool is_predictable =
         nat->ports == KH_NAT_PORTS_SEQUENTIAL || nat->ports == KH_NAT_PORTS_PRESERVED;
 
+    if (nat->mapping == KH_NAT_ADDRESS_DEPENDENT &&
+        nat->filtering != KH_NAT_ADDRESS_AND_PORT_DEPENDENT)
+        return BY_HOST;
     if (is_symmetric(nat))
-        return is_lenient(nat) ? LENIENT : is_predictable ? COUNTING : RANDOM;
+        return is_predictable ? COUNTING : RANDOM;
     if (nat->translated && nat->mapping == KH_NAT_RULE_UNKNOWN && !is_guess(nat))
         return NOT_KNOWN;
     return is_lenient(nat) ? EASY : USUAL;
@@ -131,7 +134,7 @@ static void say_verdict(enum standing standing, FILE *out)
     static const char *const verdicts[] = {
         [EASY] = "Your network is as good for this as they come.",
         [USUAL] = "Your network is fine.",
-        [LENIENT] = "Your network is fine.",
+        [BY_HOST] = "Your network is fine.",
         [COUNTING] = "Your network makes it hard to be found, but everyone can be reached.",
         [RANDOM] = "Your network makes it hard to be found, but everyone can be reached.",
         [NOT_KNOWN] = "This server cannot tell all about your network, but everyone can be "
@@ -178,7 +181,7 @@ static void say_whom(enum standing standing, bool guess, FILE *out)
         [USUAL] = "Directly you reach everyone whose network lets UDP through: most at once, and "
                   "after some seconds those whose router takes another port number for each one "
                   "they talk to, as in many mobile and company networks.",
-        [LENIENT] = "Directly you reach everyone whose network lets UDP through: at once those "
+        [BY_HOST] = "Directly you reach everyone whose network lets UDP through: at once those "
                     "with a public address or a lenient router, the others after some seconds.",
         [COUNTING] = "Directly you reach, at once, those with a public address or a lenient "
                      "router, and after some seconds the usual routers at home and those that "
@@ -191,7 +194,7 @@ static void say_whom(enum standing standing, bool guess, FILE *out)
     static const char *const by_relay[] = {
         [EASY] = "those without UDP whom TCP does not reach either",
         [USUAL] = "those without UDP whom TCP does not reach either, and the slow ones meanwhile",
-        [LENIENT] = "those without UDP whom TCP does not reach either, and the slow ones meanwhile",
+        [BY_HOST] = "those without UDP whom TCP does not reach either, and the slow ones meanwhile",
         [COUNTING] = "those whose router draws another port number for each one they talk to",
         [RANDOM] = "those whose router, like yours, takes another port number for each one they "
                    "talk to",
@@ -234,7 +237,7 @@ static void say_what_helps_behind_a_router(const struct kh_doctor_report *report
             "Knothole asks. Unless another router stands behind yours, everyone reaches you "
             "directly, at once.",
             by);
-    else if (standing == USUAL || standing == LENIENT)
+    else if (standing == USUAL || standing == BY_HOST)
         say(out,
             "Nothing needs to change. To be reached by all at once, switch on UPnP, NAT-PMP or "
             "PCP in the settings of the router, if it is yours.");
