@@ -277,7 +277,8 @@ class Loopback(unittest.TestCase):
         alice.type("over the wall")
         self.assertEqual(bob.event("message")["text"], "over the wall")
         self.assertLess(time.monotonic() - start, 2)
-        self.assertEqual(len(self.lines), 2)
+        # one each to talk, and one to learn where the own port is seen from outside
+        self.assertIn(len(self.lines), range(2, 5))
 
         # the ways to the server break; a third one is heard of by new ones
         self.cut_lines()
@@ -315,7 +316,7 @@ class Loopback(unittest.TestCase):
         self.assertEqual(os.listdir(self.dir), [])
 
     def test_bad_usage_is_2(self):
-        for arguments in (["chat"], ["chat", "x", "y"], ["chat", "x", "--ice", "relay"],
+        for arguments in (["chat"], ["chat", "x", "y"], ["chat", "x", "--ice", "thin"],
                           ["chat", "x", "--linger", "soon"], ["chat", "x", "--name", "\n"],
                           ["sing"], [], ["new"], ["new", "two words"]):
             done = subprocess.run([KNOTHOLE, *arguments], capture_output=True, timeout=PATIENCE,
