@@ -123,7 +123,10 @@ static void take(struct kh_turn_client *client, kh_time now, struct kh_turn_chan
         channel->held_until = kh_time_add(now, KH_TURN_CHANNEL_HELD);
         kh_turn_permission_refreshed(client, now, &channel->peer);
     } else if (verdict == KH_TURN_ERROR && kh_turn_allocation_is_gone(code)) {
-        if (kh_turn_allocation_missed(client, now, code))
+        bool was_bound = channel->state == KH_TURN_CHANNEL_BOUND;
+
+        /* One that never was is bound when the peer is heard again. */
+        if (kh_turn_allocation_missed(client, now, code) && was_bound)
             channel->refresh_at = kh_time_add(now, KH_TURN_MOVE_TIME);
     } else if (verdict == KH_TURN_ERROR) {
         enter(channel, KH_TURN_CHANNEL_REFUSED);

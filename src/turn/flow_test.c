@@ -270,6 +270,40 @@ static void goes_on_with_indications_when_a_channel_is_refused(void **state)
     kh_turn_client_free(wire.client);
 }
 
+/* The server knows us by another address just then: the allocation moves, nothing else waits. */
+static void a_channel_not_yet_bound_does_not_hold_a_moving_allocation_up(void **state)
+{
+    struct wire wire;
+    struct kh_turn_request request;
+    struct kh_stun_message message;
+    struct answer answer;
+
+    (void)state;
+    setup(&wire, &defaults);
+    request = request_of(&wire);
+    request.realm = text_span(REALM);
+    request.nonce = text_span("nonce 1");
+    allocate(&wire, &request);
+    message = request_at(&wire, 0, KH_STUN_ALLOCATE);
+    answer_begin(&answer, &message, 0);
+    kh_stun_add_addr(&answer.writer, KH_STUN_XOR_RELAYED_ADDRESS, &wire.relayed);
+    kh_stun_add_u32(&answer.writer, KH_STUN_LIFETIME, 600);
+    kh_stun_add(&answer.writer, KH_STUN_MOBILITY_TICKET, "ticket", 6);
+    answer_send(&wire, &answer, md5_key());
+    send_text(&wire, &wire.peer, "hello");
+    message = request_at(&wire, 0, KH_STUN_CREATE_PERMISSION);
+    answer_plainly(&wire, &message, 0);
+    give_indication(&wire, &wire.peer, "hello to you");
+    message = request_at(&wire, 0, KH_STUN_CHANNEL_BIND);
+    answer_plainly(&wire, &message, 437);
+    (void)request_at(&wire, 0, KH_STUN_REFRESH);
+    for (int i = 0; i < 8; i++) {
+        assert_true(kh_turn_client_timeout(wire.client) > wire.now);
+        pass(&wire, kh_turn_client_timeout(wire.client) - wire.now);
+    }
+    kh_turn_client_free(wire.client);
+}
+
 /* RFC 8656 12: a binding lives for ten minutes, and refreshes the permission too. */
 static void refreshes_a_channel_in_use(void **state)
 {
@@ -532,6 +566,7 @@ int main(void)
         cmocka_unit_test(is_lost_when_a_permission_meets_437),
         cmocka_unit_test(binds_a_channel_once_the_peer_has_answered),
         cmocka_unit_test(goes_on_with_indications_when_a_channel_is_refused),
+        cmocka_unit_test(a_channel_not_yet_bound_does_not_hold_a_moving_allocation_up),
         cmocka_unit_test(refreshes_a_channel_in_use),
         cmocka_unit_test(lets_an_unused_channel_expire),
         cmocka_unit_test(gives_each_peer_a_number_of_its_own),
