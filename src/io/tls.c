@@ -109,6 +109,9 @@ static struct kh_io_tls_context *new_context(const SSL_METHOD *role)
     (void)SSL_CTX_set_mode(context->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                              SSL_MODE_RELEASE_BUFFERS);
+    /* One call, one record: else a client that only ever changes its keys keeps us busy with them.
+     */
+    (void)SSL_CTX_clear_mode(context->ctx, SSL_MODE_AUTO_RETRY);
     return context;
 }
 

@@ -316,6 +316,34 @@ static void who_offers_something_else_is_served_too(void **state)
     SSL_CTX_free(ctx);
 }
 
+/* Each costs us keys anew and the client nothing: whoever sends them by the thousand must not keep
+ * all others waiting, so one call takes few of them. */
+static void changes_of_keys_take_turns(void **state)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    size_t len = 0;
+    uint8_t byte = 0;
+    int calls = 0;
+    SSL *ssl;
+
+    (void)state;
+    assert_true(kh_io_tcp_start_tls(&theirs, server_context, NULL));
+    ssl = foreign_client(ctx, ours.fd);
+    assert_true(becomes(ours.fd, POLLOUT));
+    assert_int_equal(shake(ssl), 0);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(ssl), 1);
+    }
+    assert_int_equal(SSL_write(ssl, "!", 1), 1);
+    for (int error = EAGAIN; error == EAGAIN && becomes(theirs.fd, POLLIN); calls++)
+        error = kh_io_tcp_receive(&theirs, &byte, 1, &len);
+    assert_int_equal(byte, '!');
+    assert_true(calls > 50);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+}
+
 /* A connection outlives the context it was made from: that is what a reload is. */
 static void a_connection_outlives_its_context(void **state)
 {
@@ -379,6 +407,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(turn_is_chosen_where_it_is_offered, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(who_offers_something_else_is_served_too, open_pair,
                                         close_pair),
+        cmocka_unit_test_setup_teardown(changes_of_keys_take_turns, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(a_connection_outlives_its_context, open_pair, close_pair),
         cmocka_unit_test(bad_files_get_a_sentence),
     };
