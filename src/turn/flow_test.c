@@ -252,6 +252,77 @@ static void binds_a_channel_once_the_peer_has_answered(void **state)
     kh_turn_client_free(wire.client);
 }
 
+/* RFC 8016: the first that a NAT's new port is noticed by, and the Refresh with the ticket gets no
+ * answer for a while: nothing is due before it is repeated. */
+static void a_channel_refused_because_we_moved_waits_for_the_move(void **state)
+{
+    static const struct kh_turn_config config = {.seed = {1}};
+    struct wire wire;
+    struct kh_turn_request request;
+    struct kh_stun_message message;
+    struct kh_stun_attribute ticket;
+    struct answer answer;
+
+    (void)state;
+    setup(&wire, &config);
+    request = request_of(&wire);
+    request.realm = text_span(REALM);
+    request.nonce = text_span("nonce 1");
+    request.mobile = true;
+    allocate(&wire, &request);
+    message = request_at(&wire, 0, KH_STUN_ALLOCATE);
+    assert_true(kh_stun_find(&message, KH_STUN_MOBILITY_TICKET, &ticket));
+    assert_int_equal(ticket.len, 0);
+    answer_begin(&answer, &message, 0);
+    kh_stun_add_addr(&answer.writer, KH_STUN_XOR_RELAYED_ADDRESS, &wire.relayed);
+    kh_stun_add(&answer.writer, KH_STUN_MOBILITY_TICKET, "the ticket", 10);
+    answer_send(&wire, &answer, md5_key());
+    send_text(&wire, &wire.peer, "hello");
+    message = request_at(&wire, 0, KH_STUN_CREATE_PERMISSION);
+    answer_plainly(&wire, &message, 0);
+    give_indication(&wire, &wire.peer, "hello to you");
+    message = request_at(&wire, 0, KH_STUN_CHANNEL_BIND);
+    answer_plainly(&wire, &message, 437);
+    message = request_at(&wire, 0, KH_STUN_REFRESH);
+    assert_true(kh_stun_find(&message, KH_STUN_MOBILITY_TICKET, &ticket));
+    assert_int_equal(ticket.len, 10);
+    assert_memory_equal(ticket.value, "the ticket", 10);
+    while (kh_turn_client_state(wire.client) == KH_TURN_ALLOCATED) {
+        kh_time due = kh_turn_client_timeout(wire.client);
+
+        assert_true(due > wire.now);
+        pass(&wire, kh_time_since(due, wire.now));
+    }
+    assert_int_equal(wire.events[0].kind, KH_TURN_EVENT_LOST); /* there was no answer at all */
+    kh_turn_client_free(wire.client);
+}
+
+static void mobility_forbidden_is_done_without(void **state)
+{
+    static const struct kh_turn_config config = {.seed = {1}};
+    struct wire wire;
+    struct kh_turn_request request;
+    struct kh_stun_message message;
+    struct kh_stun_attribute ticket;
+
+    (void)state;
+    setup(&wire, &config);
+    request = request_of(&wire);
+    request.realm = text_span(REALM);
+    request.nonce = text_span("nonce 1");
+    request.mobile = true;
+    allocate(&wire, &request);
+    message = request_at(&wire, 0, KH_STUN_ALLOCATE);
+    answer_plainly(&wire, &message, 405);
+    assert_int_equal(wire.event_count, 0);
+    message = request_at(&wire, 0, KH_STUN_ALLOCATE);
+    assert_false(kh_stun_find(&message, KH_STUN_MOBILITY_TICKET, &ticket));
+    grant(&wire, &message, md5_key());
+    assert_int_equal(wire.events[0].kind, KH_TURN_EVENT_ALLOCATED);
+    assert_false(kh_turn_client_move(wire.client, wire.now, &wire.local));
+    kh_turn_client_free(wire.client);
+}
+
 static void goes_on_with_indications_when_a_channel_is_refused(void **state)
 {
     struct wire wire;
@@ -565,6 +636,8 @@ int main(void)
         cmocka_unit_test(tells_of_a_refused_peer_and_sends_it_nothing),
         cmocka_unit_test(is_lost_when_a_permission_meets_437),
         cmocka_unit_test(binds_a_channel_once_the_peer_has_answered),
+        cmocka_unit_test(a_channel_refused_because_we_moved_waits_for_the_move),
+        cmocka_unit_test(mobility_forbidden_is_done_without),
         cmocka_unit_test(goes_on_with_indications_when_a_channel_is_refused),
         cmocka_unit_test(a_channel_not_yet_bound_does_not_hold_a_moving_allocation_up),
         cmocka_unit_test(refreshes_a_channel_in_use),

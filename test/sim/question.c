@@ -296,6 +296,8 @@ bool sim_must_be_direct(const struct sim *sim, int a, int b)
     int ancestor = one->realm;
     struct chain x, y;
 
+    if (one->paths == KH_NODE_PATHS_RELAY || two->paths == KH_NODE_PATHS_RELAY)
+        return false; /* may not, rather */
     while (!is_inside(sim, two->realm, ancestor))
         ancestor = realm_outside(sim, ancestor);
     x = chain_to(sim, one->realm, ancestor);

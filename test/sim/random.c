@@ -136,6 +136,9 @@ static void add_member(struct sim *sim, struct story *story, struct dice *dice)
         if (dice_chance(dice, 0.3))
             sim_drop_ipv4(sim, member);
     }
+    if (!story->is_closed && dice_chance(dice, 0.15))
+        sim_set_paths(sim, member,
+                      dice_chance(dice, 0.6) ? KH_NODE_PATHS_RELAY : KH_NODE_PATHS_DIRECT);
     add_act(story, join, JOIN, member);
     add_words(story, dice, member, join);
     if (join > story->last_join)
@@ -274,6 +277,8 @@ static bool play(struct sim *sim, bool is_closed)
 
     if (is_closed || dice_chance(dice, 0.5))
         sim_add_relay(sim);
+    if (dice_chance(dice, 0.15))
+        sim_add_relay_elsewhere(sim);
     story.has_streams = is_closed || dice_chance(dice, 0.3);
     if (story.has_streams)
         sim_add_streams(sim);

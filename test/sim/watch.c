@@ -91,19 +91,42 @@ static bool is_plain_relayed(const struct sim *sim, const struct kh_datagram *da
            memcmp(datagram->data, send_indication, sizeof send_indication) == 0;
 }
 
+static bool is_server_ip(const struct sim *sim, const struct kh_addr *addr)
+{
+    return kh_addr_ip_equal(addr, &sim->server_addr) ||
+           kh_addr_ip_equal(addr, &sim->server_addr6) ||
+           kh_addr_ip_equal(addr, &sim->elsewhere.addr);
+}
+
+/* Or does somebody else who may be known live behind the same address? */
+static bool is_only_one_at(const struct sim *sim, int member)
+{
+    struct kh_addr addr = sim_public_addr(sim, member);
+
+    for (int i = 0; i < sim->member_count; i++) {
+        struct kh_addr other = sim_public_addr(sim, i);
+
+        if (sim->members[i].paths != KH_NODE_PATHS_RELAY && kh_addr_ip_equal(&addr, &other))
+            return false;
+    }
+    return true;
+}
+
 /* Who wishes to be reached through its relay only speaks to nobody else, and is known to nobody. */
 static void watch_privacy(struct sim *sim, const struct member *member,
                           const struct kh_datagram *datagram)
 {
-    if (member->paths == KH_NODE_PATHS_RELAY && !kh_addr_equal(&datagram->to, &sim->server_addr) &&
-        !kh_addr_equal(&datagram->to, &sim->server_addr6) &&
-        !kh_addr_equal(&datagram->to, &sim->elsewhere.addr))
+    bool to_server = is_server_ip(sim, &datagram->to) &&
+                     (datagram->to.port == sim->server_addr.port ||
+                      datagram->to.transport != KH_UDP); /* else it is a relayed address */
+
+    if (member->paths == KH_NODE_PATHS_RELAY && !to_server)
         sim_fail(sim, "%s sends to someone else than the server", member->name);
     for (int i = 0; i < sim->member_count; i++) {
         struct kh_addr addr = sim_public_addr(sim, i);
 
-        if (sim->members[i].paths == KH_NODE_PATHS_RELAY && &sim->members[i] != member &&
-            kh_addr_ip_equal(&datagram->to, &addr))
+        if (sim->members[i].paths == KH_NODE_PATHS_RELAY && is_only_one_at(sim, i) &&
+            &sim->members[i] != member && kh_addr_ip_equal(&datagram->to, &addr))
             sim_fail(sim, "%s knows where %s is", member->name, sim->members[i].name);
     }
 }
@@ -161,9 +184,7 @@ static bool is_check(const struct kh_datagram *datagram)
 /* Only checks may go where nobody has answered one; only ciphertext may go through the server. */
 void sim_watch_departure(struct sim *sim, struct member *member, const struct kh_datagram *datagram)
 {
-    bool to_server = kh_addr_ip_equal(&datagram->to, &sim->server_addr) ||
-                     kh_addr_ip_equal(&datagram->to, &sim->server_addr6) ||
-                     kh_addr_ip_equal(&datagram->to, &sim->elsewhere.addr);
+    bool to_server = is_server_ip(sim, &datagram->to);
     struct consent *consent;
     char text[KH_ADDR_TEXT_MAX];
 
