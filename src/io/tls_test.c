@@ -316,6 +316,41 @@ static void who_offers_something_else_is_served_too(void **state)
     SSL_CTX_free(ctx);
 }
 
+/* Self-signed, of nobody asked for, over since an hour, and with a key that is much too short. */
+static void a_client_takes_the_worst_certificate(void **state)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    EVP_PKEY *key = EVP_RSA_gen(1024);
+    X509 *x509 = certificate_make(key, "somebody.else.example");
+    int error = EAGAIN;
+    SSL *ssl;
+
+    (void)state;
+    SSL_CTX_set_security_level(ctx, 0);
+    X509_gmtime_adj(X509_getm_notAfter(x509), -3600);
+    assert_int_not_equal(X509_sign(x509, key, EVP_sha256()), 0);
+    assert_int_equal(SSL_CTX_use_certificate(ctx, x509), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(ctx, key), 1);
+    ssl = SSL_new(ctx);
+    assert_int_equal(SSL_set_fd(ssl, theirs.fd), 1);
+    assert_true(kh_io_tcp_start_tls(&ours, client_context, "example.org"));
+    assert_true(becomes(ours.fd, POLLOUT));
+    for (int turn = 0; error == EAGAIN && !kh_io_tls_is_open(ours.tls) && turn < 1000; turn++) {
+        uint8_t byte;
+        size_t len;
+
+        assert_int_equal(kh_io_tcp_flush(&ours), 0);
+        (void)SSL_accept(ssl);
+        error = kh_io_tcp_receive(&ours, &byte, 1, &len);
+    }
+    assert_int_equal(error, EAGAIN);
+    assert_true(kh_io_tls_is_open(ours.tls));
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    X509_free(x509);
+    EVP_PKEY_free(key);
+}
+
 /* Each costs us keys anew and the client nothing: whoever sends them by the thousand must not keep
  * all others waiting, so one call takes few of them. */
 static void changes_of_keys_take_turns(void **state)
@@ -406,6 +441,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(old_versions_are_refused, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(turn_is_chosen_where_it_is_offered, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(who_offers_something_else_is_served_too, open_pair,
+                                        close_pair),
+        cmocka_unit_test_setup_teardown(a_client_takes_the_worst_certificate, open_pair,
                                         close_pair),
         cmocka_unit_test_setup_teardown(changes_of_keys_take_turns, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(a_connection_outlives_its_context, open_pair, close_pair),
