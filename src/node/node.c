@@ -210,8 +210,19 @@ void kh_node_probe(struct kh_node *node, kh_time now)
         return;
     node->probe_due = true;
     kh_node_reflexive_hurry(node);
-    for (size_t i = 0; i < node->neighbour_count; i++)
-        node->neighbours[i]->restart_due = true;
+    for (size_t i = 0; i < node->neighbour_count; i++) {
+        struct kh_node_neighbour *neighbour = node->neighbours[i];
+        const struct kh_ice_path *path =
+            neighbour->peer == NULL ? NULL : kh_peer_path(neighbour->peer);
+
+        /* Most news change nothing, and a restart takes what answers first: a direct path is asked
+         * about at once, and left if it is silent. */
+        if (path != NULL && path->local_kind != KH_ICE_RELAYED &&
+            path->remote_kind != KH_ICE_RELAYED)
+            neighbour->doubt_due = neighbour->reconsider_due = true;
+        else
+            neighbour->restart_due = true;
+    }
 }
 
 void kh_node_disconnected(struct kh_node *node, kh_time now, const struct kh_addr *server)

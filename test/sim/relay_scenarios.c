@@ -79,6 +79,40 @@ SCENARIO(a_direct_path_is_better_than_the_relay)
     return talk(sim, pair.alice, pair.bob);
 }
 
+static bool is_relayed_again(struct sim *sim)
+{
+    return is_relayed(sim, 0, 1) || is_relayed(sim, 1, 0);
+}
+
+static bool is_direct_both_ways(struct sim *sim)
+{
+    return sim_all_direct(sim) && !is_relayed_again(sim);
+}
+
+/* An interface more or less, and all that a system says of its network, also while two are meeting:
+ * a direct path that works stays. */
+SCENARIO(news_that_change_nothing_do_not_move_a_good_path)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    pair = add_pair(sim, "restricted-cone", "symmetric-random");
+    sim_add_ipv6(sim, pair.bob); /* and a relay of two families */
+    CHECK(join_both(sim, &pair));
+    for (int i = 0; i < 6; i++) {
+        CHECK(sim_run(sim, dice_range(sim_dice(sim), 0, KH_MILLISECONDS(300))));
+        sim_probe(sim, dice_chance(sim_dice(sim), 0.5) ? pair.alice : pair.bob);
+    }
+    CHECK(sim_run_until(sim, is_direct_both_ways, KH_SECONDS(2)));
+    for (int i = 0; i < 6; i++) {
+        sim_probe(sim, dice_chance(sim_dice(sim), 0.5) ? pair.alice : pair.bob);
+        if (sim_run_until(sim, is_relayed_again,
+                          dice_range(sim_dice(sim), KH_MILLISECONDS(10), KH_SECONDS(2))))
+            return sim_fail(sim, "a direct path was left for the relay");
+    }
+    return talk(sim, pair.alice, pair.bob);
+}
+
 /* sim/watch.c sees every datagram: hers go to the server alone, and nobody sends her any. */
 SCENARIO(who_wants_only_relays_is_known_to_nobody)
 {
@@ -421,6 +455,7 @@ SCENARIO(many_turns_of_giving_and_taking_wear_nothing_out)
 static const struct scenario scenarios[] = {
     NAMED(symmetric_pair_talks_through_the_relay),
     NAMED(a_direct_path_is_better_than_the_relay),
+    NAMED(news_that_change_nothing_do_not_move_a_good_path),
     NAMED(who_wants_only_relays_is_known_to_nobody),
     NAMED(who_wants_only_relays_stays_hidden_through_trouble),
     NAMED(two_who_want_only_relays_meet_in_the_server),
