@@ -479,10 +479,42 @@ static void a_card_makes_us_call_no_service(void **state)
     world_free(world);
 }
 
+/* How many datagrams a member sends to a relay that its server names. */
+static size_t sent_to_relay_at(const char *text)
+{
+    struct world *world = world_new(LEG);
+    struct person *alice = world_add(world, 0, "Alice", 1);
+    size_t count;
+
+    assert_int_equal(kh_addr_parse(text, 3478, &world->elsewhere), KH_OK);
+    world->stranger = world->elsewhere;
+    world_join(world, alice);
+    world_run(world, KH_SECONDS(3));
+    assert_int_equal(alice->count[KH_NODE_EVENT_JOINED], 1);
+    count = world->letter_count;
+    world_free(world);
+    return count;
+}
+
+/* Nor is anyone's own network a place that a server can send its members to. */
+static void a_server_names_no_relay_nearer_than_itself(void **state)
+{
+    (void)state;
+    assert_true(sent_to_relay_at("192.0.2.99") > 0);
+    assert_int_equal(sent_to_relay_at("127.0.0.1:22"), 0);
+    assert_int_equal(sent_to_relay_at("10.0.0.1:80"), 0);
+    assert_int_equal(sent_to_relay_at("192.168.1.1:80"), 0);
+    assert_int_equal(sent_to_relay_at("169.254.169.254:80"), 0);
+    assert_int_equal(sent_to_relay_at("0.0.0.0:80"), 0);
+    assert_int_equal(sent_to_relay_at("224.0.0.1:5353"), 0);
+    assert_int_equal(sent_to_relay_at("[2001:db8::5]:80"), 0); /* she has no IPv6 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_conversation_outlives_the_server),
+        cmocka_unit_test(a_server_names_no_relay_nearer_than_itself),
         cmocka_unit_test(a_server_that_forgot_changes_nothing),
         cmocka_unit_test(a_server_that_forgot_loses_no_words),
         cmocka_unit_test(who_is_talked_to_is_not_gone_whatever_the_server_says),

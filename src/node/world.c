@@ -182,11 +182,17 @@ void world_drain(struct world *world)
 
 static void deliver_to_server(struct world *world, const struct kh_datagram *datagram)
 {
+    const struct kh_rendezvous_turn turn = {
+        .servers = {world->elsewhere}, .username = "alice", .password = "secret", .lifetime = 60};
+    const struct kh_rendezvous_offer offer = {.turn = &turn};
+    struct kh_rendezvous_member_id member;
     struct kh_stun_message message;
 
-    if (world->registry != NULL && kh_stun_parse(datagram->data, datagram->len, &message) == KH_OK)
-        kh_rendezvous_registry_handle_message(world->registry, world->cable.now, datagram,
-                                              &message);
+    if (world->registry == NULL || kh_stun_parse(datagram->data, datagram->len, &message) != KH_OK)
+        return;
+    if (!kh_addr_is_none(&world->elsewhere) && kh_rendezvous_wants_offer(&message, &member))
+        kh_rendezvous_registry_offer(world->registry, &offer);
+    kh_rendezvous_registry_handle_message(world->registry, world->cable.now, datagram, &message);
 }
 
 static void deliver(struct world *world, const struct cable_packet *packet)

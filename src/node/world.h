@@ -41,9 +41,10 @@ struct world {
     struct kh_addr stranger; /* who is no node, but gets letters too */
     struct cable_packet letters[16];
     size_t letter_count;
-    bool cut_direct;         /* only the server can be reached */
-    struct kh_addr cut;      /* nothing passes here */
-    struct kh_addr unserved; /* nothing passes between this one and the server */
+    struct kh_addr elsewhere; /* a relay that the server sends members to; none: it does not */
+    bool cut_direct;          /* only the server can be reached */
+    struct kh_addr cut;       /* nothing passes here */
+    struct kh_addr unserved;  /* nothing passes between this one and the server */
 };
 
 struct world *world_new(kh_duration delay);

@@ -280,12 +280,15 @@ void sim_forbid_punching(struct sim *sim, int member)
 struct kh_addr sim_public_addr(const struct sim *sim, int member)
 {
     const struct member *at = &sim->members[member];
-    const struct nat_config *box;
+    struct kh_addr addr = at->addrs[0];
 
-    if (at->realm == NET_INTERNET)
-        return at->addrs[0];
-    box = nat_config_of(net_nat(sim->net, at->realm));
-    return box->kind == NAT_KIND_TRANSLATOR ? box->external : at->addrs[0];
+    for (int realm = at->realm; realm != NET_INTERNET; realm = net_realm_of_box(sim->net, realm)) {
+        const struct nat_config *box = nat_config_of(net_nat(sim->net, realm));
+
+        if (box->kind == NAT_KIND_TRANSLATOR)
+            addr = box->external;
+    }
+    return addr;
 }
 
 struct net *sim_net(struct sim *sim)
