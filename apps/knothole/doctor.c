@@ -82,20 +82,30 @@ struct wish {
     bool lifetime;
 };
 
-/* Reads the command line; false if it is wrong. */
+/* Reads the command line; false, having said why, if it is wrong. */
 static bool parse(int argc, char **argv, struct wish *out)
 {
+    const char *unknown = NULL;
+    int servers = 0;
+
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
             out->json = true;
         else if (strcmp(argv[i], "--lifetime") == 0)
             out->lifetime = true;
-        else if (argv[i][0] == '-' || out->server != NULL)
-            return false;
-        else
+        else if (argv[i][0] == '-')
+            unknown = argv[i];
+        else if (servers++ == 0)
             out->server = argv[i];
     }
-    return out->server != NULL;
+    if (unknown == NULL && servers == 1)
+        return true;
+    if (unknown != NULL)
+        (void)fprintf(stderr, "knothole doctor: there is no option %.80s", unknown);
+    else
+        (void)fprintf(stderr, "knothole doctor: give one SERVER");
+    (void)fprintf(stderr, " (see knothole doctor --help)\n");
+    return false;
 }
 
 static int tell_programs(const struct kh_doctor_report *report)
@@ -149,10 +159,8 @@ int kh_command_doctor(int argc, char **argv)
             return KH_EXIT_OK;
         }
     }
-    if (!parse(argc, argv, &wish)) {
-        (void)fprintf(stderr, "knothole doctor: give one SERVER (see knothole doctor --help)\n");
+    if (!parse(argc, argv, &wish))
         return KH_EXIT_USAGE;
-    }
     if (kh_room_server_parse(wish.server, &server) != KH_OK) {
         (void)fprintf(stderr,
                       "knothole doctor: \"%.200s\" is not a server: give HOST, HOST:PORT or "

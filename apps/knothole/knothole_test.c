@@ -108,6 +108,8 @@ static void wrong_options_get_a_sentence(void **state)
         {"--name=a\tb", "--name is 1 to 48 bytes of text without characters that cannot be seen"},
         {"--state=", "--state needs the name of a directory"},
         {"--relay", "there is no option --relay"},
+        {"-xv", "there is no option -x"},
+        {"--help=me", "--help=me takes no value"},
         {"--log-level=all", "--log-level is error, warn, info or debug, not \"all\""},
         {"y", "give one LINK or SERVER only"},
     };

@@ -24,7 +24,12 @@ int kh_command_new(int argc, char **argv)
         (void)fputs(help, stdout);
         return KH_EXIT_OK;
     }
-    if (argc != 2 || argv[1][0] == '-') {
+    if (argc > 1 && argv[1][0] == '-') {
+        (void)fprintf(stderr, "knothole new: there is no option %.80s (see knothole new --help)\n",
+                      argv[1]);
+        return KH_EXIT_USAGE;
+    }
+    if (argc != 2) {
         (void)fprintf(stderr, "knothole new: give one SERVER (see knothole new --help)\n");
         return KH_EXIT_USAGE;
     }

@@ -47,7 +47,7 @@ const char kh_options_help[] =
     "reached,\n1 another failure.\n";
 
 enum {
-    OPTION_NAME = 256,
+    OPTION_NAME = 256, /* beyond the letters */
     OPTION_PLAIN,
     OPTION_JSON,
     OPTION_STATE,
@@ -196,6 +196,17 @@ static bool apply(struct kh_options *out, int option, const char *value, char *w
     }
 }
 
+/* Says what getopt stumbled over; an unknown letter may stand among others. */
+static bool refuse(int option, char *const *argv, char *why)
+{
+    if (option == ':')
+        return fail(why, "%.80s needs a value", argv[optind - 1]);
+    if (optopt > ' ' && optopt < OPTION_NAME && optopt != 'h' && optopt != 'v')
+        return fail(why, "there is no option -%c", optopt);
+    return fail(why, optopt == 0 ? "there is no option %.80s" : "%.80s takes no value",
+                argv[optind - 1]);
+}
+
 bool kh_options_parse(struct kh_options *out, int argc, char **argv, const char *user,
                       char why[static KH_RUNTIME_WHY_SIZE])
 {
@@ -208,8 +219,7 @@ bool kh_options_parse(struct kh_options *out, int argc, char **argv, const char 
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":hv", long_options, NULL)) != -1) {
         if (option == '?' || option == ':')
-            return fail(why, option == ':' ? "%.80s needs a value" : "there is no option %.80s",
-                        argv[optind - 1]);
+            return refuse(option, argv, why);
         if (!apply(out, option, optarg, why))
             return false;
         if (out->help)

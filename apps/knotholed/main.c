@@ -11,7 +11,7 @@
 
 int main(int argc, char **argv)
 {
-    struct kh_knotholed_options options;
+    static struct kh_knotholed_options options;
     char why[KH_KNOTHOLED_WHY_MAX] = "";
 
     if (!kh_knotholed_options_parse(&options, argc, argv, why)) {

@@ -6,6 +6,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "options.h"
@@ -130,6 +133,66 @@ static void wrong_usage_gets_a_sentence(void **state)
     assert_string_equal(why, "\"3478\" is not an option");
     assert_false(parse(ARG("--log-level"), ARG("loud"), NULL));
     assert_string_equal(why, "--log-level is error, warn, info or debug, not \"loud\"");
+    assert_false(parse(ARG("--allow-private-peers"), ARG("-xv"), NULL));
+    assert_string_equal(why, "there is no option -x");
+    assert_false(parse(ARG("--verbose=2"), NULL, NULL));
+    assert_string_equal(why, "--verbose=2 takes no value");
+    assert_false(parse(ARG("--tls-key="), NULL, NULL));
+    assert_string_equal(why, "--tls-key needs the name of a file");
+    assert_false(parse(ARG("--turn-secret=a"), ARG("--turn-secret-file=b"), NULL));
+    assert_string_equal(why, "--turn-secret and --turn-secret-file exclude each other");
+}
+
+/* Parses with one more argument, for a file that says this. */
+static bool parse_file(const char *text, size_t len, char *more)
+{
+    char path[] = "/tmp/knotholed-test-XXXXXX";
+    int fd = mkstemp(path);
+    bool is_good;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, len), len);
+    assert_int_equal(close(fd), 0);
+    is_good = parse(ARG("--config"), path, more);
+    assert_int_equal(unlink(path), 0);
+    return is_good;
+}
+
+static void options_may_stand_in_a_file(void **state)
+{
+    static const char text[] = "# both addresses\n\n  listen 127.0.0.1:1\nlisten=127.0.0.1:2\r\n"
+                               "log-addresses\nrealm =\ta b \nturn-secret = =north=";
+    static const char *const bad[][2] = {
+        {"realm a\n\nlissen 1", ", line 3: there is no option \"lissen\""},
+        {"config x", ", line 1: there is no option \"config\""},
+        {"version", ", line 1: there is no option \"version\""},
+        {"realm", ", line 1: realm needs a value"},
+        {"verbose 2", ", line 1: verbose takes no value"},
+        {"= 2", ", line 1: there is no option \"\""},
+        {"log-level loud", ", line 1: --log-level is error, warn, info or debug, not \"loud\""}};
+    static char large[KH_KNOTHOLED_CONFIG_MAX + 1];
+
+    (void)state;
+    assert_true(parse_file(text, sizeof text - 1, ARG("--realm=mine")));
+    assert_int_equal(options.listen_count, 2);
+    assert_int_equal(options.listen[1].port, 2);
+    assert_true(options.log_addresses);
+    assert_string_equal(options.turn_secret, "=north=");
+    assert_string_equal(options.realm, "mine"); /* the last word counts */
+    assert_true(parse_file("realm a b", 9, NULL));
+    assert_string_equal(options.realm, "a b");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(parse_file(bad[i][0], strlen(bad[i][0]), NULL));
+        assert_non_null(strstr(why, bad[i][1]));
+    }
+    assert_false(parse_file("realm a\0b", 9, NULL));
+    memset(large, '\n', sizeof large);
+    assert_true(parse_file(large, sizeof large - 1, NULL));
+    assert_false(parse_file(large, sizeof large, NULL));
+    assert_false(parse(ARG("--config=/nowhere/at/all"), NULL, NULL));
+    assert_string_equal(why, "cannot read /nowhere/at/all: No such file or directory");
+    assert_false(parse_file("realm a", 7, ARG("--config=/dev/null")));
+    assert_string_equal(why, "--config can be given once");
 }
 
 static void relay_options_are_read(void **state)
@@ -191,6 +254,7 @@ int main(void)
         cmocka_unit_test(help_and_version_are_actions),
         cmocka_unit_test(tls_takes_both_files),
         cmocka_unit_test(wrong_usage_gets_a_sentence),
+        cmocka_unit_test(options_may_stand_in_a_file),
         cmocka_unit_test(relay_options_are_read),
         cmocka_unit_test(wrong_relay_options_get_a_sentence),
         cmocka_unit_test(listen_has_a_limit),

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "discovery.h"
@@ -146,6 +147,27 @@ static void reload(struct server *server)
                       server->options->tls_cert_file);
     else
         (void)fprintf(stderr, "knotholed: the certificate stays as it was\n");
+}
+
+static void warn_of_readers(const char *path)
+{
+    struct stat about;
+
+    if (path != NULL && stat(path, &about) == 0 && S_ISREG(about.st_mode) &&
+        (about.st_mode & S_IROTH) != 0)
+        (void)fprintf(stderr,
+                      "knotholed: warning: %s holds a secret, and everyone on this machine may "
+                      "read it\n",
+                      path);
+}
+
+static void warn_of_secrets(const struct kh_knotholed_options *options)
+{
+    warn_of_readers(options->tls_key_file);
+    warn_of_readers(options->turn_secret_file);
+    warn_of_readers(options->turn_server_secret_file);
+    if (options->turn_secret != NULL || options->turn_server_secret != NULL)
+        warn_of_readers(options->config_file);
 }
 
 static bool open_hub(struct server *server, const struct kh_knotholed_options *options)
@@ -431,6 +453,7 @@ int kh_knotholed_serve(const struct kh_knotholed_options *options)
     if (!load_tls(&server) || !open_sockets(&server, options) || !open_signals(&server) ||
         !open_hub(&server, options))
         goto out;
+    warn_of_secrets(options);
     say_ready(&server);
     while (!server.ending)
         step(&server);
