@@ -274,6 +274,20 @@ static void lose(struct run *run)
         kh_ice_agent_handle_lost(run->agent, run->now, &local, &remote);
 }
 
+/* A punch: checks that nobody waits for, and ports that they may arrive at. */
+static void spare(struct run *run)
+{
+    uint8_t byte = kh_read_u8(&run->input);
+    struct kh_datagram way = {.from = an_addr(run), .to = an_addr(run), .ttl = byte & 7};
+
+    if (byte < 64)
+        kh_ice_agent_set_spare(run->agent, run->now, NULL);
+    else if (byte < 128)
+        kh_ice_agent_set_spare(run->agent, run->now, &way.from);
+    else if (!kh_addr_is_none(&way.from) && !kh_addr_is_none(&way.to))
+        (void)kh_ice_agent_probe(run->agent, run->now, &way);
+}
+
 static void step(struct run *run)
 {
     uint8_t what = kh_read_u8(&run->input) % 16;
@@ -290,9 +304,11 @@ static void step(struct run *run)
         stray(run);
     else if (what == 13)
         lose(run);
+    else if (what == 14)
+        spare(run);
     else
         pass_time(run);
-    if (what < 14)
+    if (what < 15)
         drain(run);
 }
 
