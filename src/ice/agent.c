@@ -486,6 +486,18 @@ bool kh_ice_agent_is_valid(const struct kh_ice_agent *agent, const struct kh_add
     return index != KH_ICE_NOWHERE && agent->pairs[index].is_valid;
 }
 
+bool kh_ice_agent_is_at(const struct kh_ice_agent *agent, const struct kh_addr *ip)
+{
+    for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++) {
+        const struct kh_ice_pair *pair = &agent->pairs[i];
+
+        if (pair->is_used && pair->is_valid &&
+            kh_addr_ip_equal(&agent->remotes[pair->remote].addr, ip))
+            return true;
+    }
+    return false;
+}
+
 struct kh_ice_stats kh_ice_agent_stats(const struct kh_ice_agent *agent)
 {
     struct kh_ice_stats stats = agent->stats;

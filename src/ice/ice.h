@@ -190,6 +190,8 @@ bool kh_ice_agent_is_suspect(const struct kh_ice_agent *agent);
  * only then may what it carries be taken for the peer's. */
 bool kh_ice_agent_is_valid(const struct kh_ice_agent *agent, const struct kh_addr *local,
                            const struct kh_addr *remote);
+/* True if the peer lately answered a check that was sent to this IP address, at any port. */
+bool kh_ice_agent_is_at(const struct kh_ice_agent *agent, const struct kh_addr *ip);
 /* A number that each agent of the peer draws anew (its tie-breaker), from its latest authentic
  * check; 0 before the first.  Another one later means that the peer began anew, with an agent that
  * knows nothing of what was before; numbers seen earlier do not come again. */

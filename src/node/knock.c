@@ -39,8 +39,8 @@ void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbo
     punch->sampled_port = 0;
     punch->say_at = KH_NEVER;
     punch->stats.begun++;
-    kh_log_line(&node->log, KH_LOG_INFO, "node %s %s", kh_punch_role_name(plan->role),
-                neighbour->card.name);
+    kh_log_line(&node->log, KH_LOG_INFO, "node %s %02x%02x", kh_punch_role_name(plan->role),
+                neighbour->id.bytes[0], neighbour->id.bytes[1]);
     if (plan->role != KH_PUNCH_PROBE) {
         punch->phase = PUNCH_WISHES;
         return;
@@ -53,7 +53,7 @@ void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbo
 
 /* ---- what is told to the peer ---- */
 
-static bool say(struct kh_node *node, const struct kh_node_neighbour *neighbour)
+static bool say(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     struct kh_node_punch *punch = &node->punch;
     uint8_t body[KH_PUNCH_MESSAGE_MAX];
@@ -71,6 +71,7 @@ static bool say(struct kh_node *node, const struct kh_node_neighbour *neighbour)
         kh_room_seal_punch(node->room, &neighbour->id, (struct kh_span){body, len}, sealed);
     if (!kh_node_mail_put(&node->mail, SIGNALS_WAITING_MAX, &transmit))
         node->frames_refused++;
+    kh_node_prove_place(node, neighbour);
     return true;
 }
 

@@ -82,44 +82,42 @@ static kh_time ready_at(const struct kh_node *node, const struct kh_node_neighbo
     return at > neighbour->punch.not_before ? at : neighbour->punch.not_before;
 }
 
-/* When to do what it asked for; KH_NEVER: it asked for nothing, or for nothing we should do. */
-static kh_time asked_at(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
-                        const struct kh_punch_plan *plan)
-{
-    if (is_asked(node, neighbour, KH_PUNCH_WORD_HOLD) &&
-        (plan->role == KH_PUNCH_PROBE || plan->is_guess))
-        return node->now;
-    if (is_asked(node, neighbour, KH_PUNCH_WORD_MEET) && plan->role == KH_PUNCH_MEET)
-        return node->now;
-    return KH_NEVER;
-}
-
-/* Both are behind one NAT: whatever we hold there, it would have to come back in. */
-static bool find_places(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
-                        struct kh_addr *theirs)
-{
-    struct kh_addr base, ours;
-
-    return kh_node_own_place(node, &base, &ours) && kh_node_place_of(neighbour, theirs) &&
-           !kh_addr_ip_equal(&ours, theirs);
-}
-
 static bool may_punch(const struct kh_node *node)
 {
     return !node->punch.is_off && node->paths != KH_NODE_PATHS_RELAY && node->life == LIFE_STAYING;
 }
 
-/* When a punch with this neighbour is due, by its wish or ours. */
+/* True if it asked for something that we should do now; then the plan is to do that. */
+static bool follow(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
+                   struct kh_punch_plan *plan)
+{
+    if (is_asked(node, neighbour, KH_PUNCH_WORD_MEET))
+        return plan->role == KH_PUNCH_MEET;
+    if (!is_asked(node, neighbour, KH_PUNCH_WORD_HOLD) ||
+        (plan->role != KH_PUNCH_PROBE && !plan->is_guess))
+        return false;
+    kh_punch_plan_probe(&node->nat, &neighbour->card.nat, plan);
+    return true;
+}
+
+/* When a punch with this neighbour is due, by its wish or ours; KH_NEVER: not as things are. */
 static kh_time due_at(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
                       struct kh_punch_plan *plan, struct kh_addr *target)
 {
+    struct kh_addr base, ours;
     kh_time at;
+    bool is_sure = kh_node_place_of(neighbour, target);
 
     if (neighbour->punch.since == 0 || !is_there(neighbour) || is_direct(neighbour) ||
-        !find_places(node, neighbour, target))
+        !kh_node_own_place(node, &base, &ours))
         return KH_NEVER;
     *plan = plan_with(node, neighbour);
-    at = kh_time_min(asked_at(node, neighbour, plan), ready_at(node, neighbour, plan));
+    /* Who holds sends where the card says and nowhere else, as any check does. */
+    if (!is_sure && (plan->role != KH_PUNCH_HOLD || !kh_node_named_place_of(neighbour, target)))
+        return KH_NEVER;
+    if (kh_addr_ip_equal(&ours, target))
+        return KH_NEVER; /* behind one NAT: whatever we hold there, it would have to come back in */
+    at = is_sure && follow(node, neighbour, plan) ? node->now : ready_at(node, neighbour, plan);
     return at > node->punch.rest_until ? at : node->punch.rest_until;
 }
 
@@ -150,6 +148,7 @@ void kh_node_punch_hear(struct kh_node *node, const struct kh_room_member_id *fr
         return; /* said again; we do it already */
     neighbour->punch.asked = message;
     neighbour->punch.asked_at = node->now;
+    neighbour->punch.proof_due = true;
 }
 
 /* ---- one after the other ---- */
@@ -213,9 +212,22 @@ static bool step_begin(struct kh_node *node)
 
         if (due_at(node, neighbour, &plan, &target) > node->now)
             continue;
-        if (is_asked(node, neighbour, KH_PUNCH_WORD_HOLD))
-            kh_punch_plan_probe(&node->nat, &neighbour->card.nat, &plan);
         kh_node_knock_begin(node, neighbour, &plan, &target);
+        return true;
+    }
+    return false;
+}
+
+static bool step_proof(struct kh_node *node)
+{
+    for (size_t i = 0; i < node->neighbour_count; i++) {
+        struct kh_node_neighbour *neighbour = node->neighbours[i];
+
+        if (!neighbour->punch.proof_due || !is_there(neighbour))
+            continue;
+        neighbour->punch.proof_due = false;
+        if (may_punch(node) && !is_direct(neighbour))
+            kh_node_ask_for_proof(node, neighbour);
         return true;
     }
     return false;
@@ -224,7 +236,7 @@ static bool step_begin(struct kh_node *node)
 bool kh_node_punch_step(struct kh_node *node)
 {
     watch(node);
-    return step_running(node) || kh_node_knock_sweep(node) || step_begin(node);
+    return step_proof(node) || step_running(node) || kh_node_knock_sweep(node) || step_begin(node);
 }
 
 kh_time kh_node_punch_timeout(const struct kh_node *node)

@@ -585,6 +585,11 @@ bool kh_peer_is_suspect(const struct kh_peer *peer)
     return kh_ice_agent_is_suspect(peer->agent);
 }
 
+bool kh_peer_is_at(const struct kh_peer *peer, const struct kh_addr *ip)
+{
+    return kh_ice_agent_is_at(peer->agent, ip);
+}
+
 const struct kh_ice_path *kh_peer_path(const struct kh_peer *peer)
 {
     return peer->state == PATH_UP ? &peer->path : NULL;

@@ -90,6 +90,8 @@ kh_time kh_peer_timeout(const struct kh_peer *peer);
 
 bool kh_peer_is_open(const struct kh_peer *peer);
 bool kh_peer_is_suspect(const struct kh_peer *peer); /* its path leaves checks unanswered */
+/* See kh_ice_agent_is_at. */
+bool kh_peer_is_at(const struct kh_peer *peer, const struct kh_addr *ip);
 /* The path in use; NULL while there is none. */
 const struct kh_ice_path *kh_peer_path(const struct kh_peer *peer);
 /* Bytes accepted by send that the far side has not acknowledged yet. */

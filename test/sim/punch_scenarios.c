@@ -113,6 +113,25 @@ SCENARIO(with_a_server_of_one_address)
     return join_and_punch(sim, &pair);
 }
 
+/* Alice is seen by the server at her IPv6 address, and Bob has none: it is her answer to a check of
+ * his relay that proves where she is. */
+SCENARIO(who_joins_by_ipv6_is_punched_too)
+{
+    bool is_hard = dice_chance(sim_dice(sim), 0.5);
+    struct pair pair = add_pair(sim, is_hard ? "symmetric-random" : "port-restricted",
+                                is_hard ? "port-restricted" : "symmetric-random");
+    struct kh_addr none = {0}, server = kh_addr_ipv4(203, 0, 113, 1, 0);
+    struct kh_addr outside = sim_public_addr(sim, pair.alice);
+
+    sim_add_ipv6(sim, pair.alice);
+    net_set_apart(sim_net(sim), &outside, &server);
+    sim_join(sim, pair.alice);
+    CHECK(sim_run(sim, KH_MILLISECONDS(300)));
+    net_set_apart(sim_net(sim), &none, &none);
+    sim_join(sim, pair.bob);
+    return punch(sim, &pair);
+}
+
 /* The sockets that did not win are closed. */
 SCENARIO(spare_sockets_are_given_back)
 {
@@ -238,6 +257,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_prediction_with_loss),
     NAMED(two_that_count_with_jitter),
     NAMED(with_a_server_of_one_address),
+    NAMED(who_joins_by_ipv6_is_punched_too),
     NAMED(spare_sockets_are_given_back),
     NAMED(a_punched_path_is_kept_through_a_quiet_hour),
     NAMED(a_forgotten_hole_is_punched_again),
