@@ -226,11 +226,11 @@ static void print_relay_stats(const struct server *server)
     ports = kh_io_ports_stats(server->ports);
     (void)fprintf(stderr,
                   "knotholed: relay allocations=%zu allocated=%" PRIu64 " expiries=%" PRIu64
-                  " refused=%" PRIu64 " challenges=%" PRIu64 " to-peers=%" PRIu64
+                  " moves=%" PRIu64 " refused=%" PRIu64 " challenges=%" PRIu64 " to-peers=%" PRIu64
                   " to-clients=%" PRIu64 " malformed=%" PRIu64 " unauthentic=%" PRIu64
                   " limited=%" PRIu64 " forbidden=%" PRIu64 " received=%" PRIu64 " sent=%" PRIu64
                   " send-refused=%" PRIu64 "\n",
-                  stats.allocations, stats.allocated, stats.expiries, stats.refused,
+                  stats.allocations, stats.allocated, stats.expiries, stats.moves, stats.refused,
                   stats.challenges, stats.to_peers, stats.to_clients, stats.dropped_malformed,
                   stats.dropped_unauthentic, stats.dropped_limited, stats.dropped_forbidden,
                   ports.received, ports.sent, ports.send_refused);

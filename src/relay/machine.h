@@ -108,7 +108,7 @@ void kh_relay_allocation_expire(struct kh_relay *relay, struct kh_relay_allocati
 
 /* ---- mobility.c ---- */
 
-#define KH_RELAY_TICKET_LEN (KH_AEAD_OVERHEAD + 3)
+#define KH_RELAY_TICKET_LEN 32 /* base64url of 24 bytes */
 
 /* Gives the allocation that a Refresh from elsewhere brings the ticket of, or NULL. */
 struct kh_relay_allocation *kh_relay_ticket_find(struct kh_relay *relay,

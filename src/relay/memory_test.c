@@ -114,7 +114,7 @@ static void what_memory_refuses_is_508_and_over(void **state)
  * table that was there before. */
 static void spoofed_requests_cost_no_memory(void **state)
 {
-    static const uint8_t made_up[31] = {1};
+    static const char made_up[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     struct kh_relay_stats stats;
     size_t before;
 
@@ -127,7 +127,7 @@ static void spoofed_requests_cost_no_memory(void **state)
         unsigned code;
 
         if (i % 4 == 3)
-            kh_stun_add(&request->writer, KH_STUN_MOBILITY_TICKET, made_up, sizeof made_up);
+            kh_stun_add(&request->writer, KH_STUN_MOBILITY_TICKET, made_up, 32);
         request->from = mallory;
         request->password = "guessed";
         if (i % 4 == 2) {

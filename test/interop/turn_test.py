@@ -125,6 +125,7 @@ class Turn(unittest.TestCase):
     def test_nothing_is_lost(self):
         ways = [[], ["-s"], ["-t"], ["-t", "-s"], ["-t", "-S"], ["-t", "-S", "-s"]]
         kinds = [["127.0.0.1", *way] for way in ways] + [["127.0.0.1", "-g", "-s"]]
+        kinds += [["127.0.0.1", "-M"], ["127.0.0.1", "-M", "-s"]]  # RFC 8016: on to another socket
         server = Server("--allow-private-peers", *certificate(self))
         if "[::1]" in server.ports:
             kinds += [["::1", "-x", *way] for way in ways]
