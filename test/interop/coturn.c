@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * usage: coturn PORT USERNAME PASSWORD
+ * usage: coturn PORT USERNAME PASSWORD mobile|fixed, as its server lets allocations be (RFC 8016)
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -69,20 +69,25 @@ static void drain(struct party *party)
     }
 }
 
-static bool open_party(struct party *party, const char *name, uint8_t seed)
+static bool open_socket(struct party *party)
 {
-    const struct kh_turn_config config = {.seed = {seed}};
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof in;
 
-    party->name = name;
     party->fd = socket(AF_INET, SOCK_DGRAM, 0);
     if (party->fd < 0 || bind(party->fd, (struct sockaddr *)&in, sizeof in) != 0 ||
-        getsockname(party->fd, (struct sockaddr *)&in, &len) != 0 ||
-        kh_turn_client_new(&party->turn, &config) != KH_OK)
+        getsockname(party->fd, (struct sockaddr *)&in, &len) != 0)
         return false;
     party->addr = addr_of(&in);
     return true;
+}
+
+static bool open_party(struct party *party, const char *name, uint8_t seed)
+{
+    const struct kh_turn_config config = {.seed = {seed}};
+
+    party->name = name;
+    return open_socket(party) && kh_turn_client_new(&party->turn, &config) == KH_OK;
 }
 
 static void receive(struct party *party)
@@ -102,28 +107,33 @@ static void receive(struct party *party)
     drain(party);
 }
 
+static void drive(struct meeting *meeting)
+{
+    struct pollfd polls[2] = {{.fd = meeting->parties[0].fd, .events = POLLIN},
+                              {.fd = meeting->parties[1].fd, .events = POLLIN}};
+
+    (void)poll(polls, 2, 10);
+    for (size_t i = 0; i < 2; i++) {
+        struct party *party = &meeting->parties[i];
+
+        if ((polls[i].revents & POLLIN) != 0)
+            receive(party);
+        if (kh_turn_client_timeout(party->turn) <= kh_io_clock_now()) {
+            kh_turn_client_handle_timeout(party->turn, kh_io_clock_now());
+            drain(party);
+        }
+    }
+}
+
 /* Drives both until the count has reached what is wanted. */
 static bool wait_for(struct meeting *meeting, const unsigned *count, unsigned wanted)
 {
     kh_time start = kh_io_clock_now();
 
     while (*count < wanted) {
-        struct pollfd polls[2] = {{.fd = meeting->parties[0].fd, .events = POLLIN},
-                                  {.fd = meeting->parties[1].fd, .events = POLLIN}};
-
         if (kh_io_clock_now() - start > LIMIT)
             return false;
-        (void)poll(polls, 2, 10);
-        for (size_t i = 0; i < 2; i++) {
-            struct party *party = &meeting->parties[i];
-
-            if ((polls[i].revents & POLLIN) != 0)
-                receive(party);
-            if (kh_turn_client_timeout(party->turn) <= kh_io_clock_now()) {
-                kh_turn_client_handle_timeout(party->turn, kh_io_clock_now());
-                drain(party);
-            }
-        }
+        drive(meeting);
     }
     return true;
 }
@@ -135,6 +145,7 @@ static bool ask(struct meeting *meeting, struct party *party, const char *passwo
         .local = party->addr,
         .username = {meeting->username, strlen(meeting->username)},
         .password = {password, strlen(password)},
+        .mobile = true,
     };
 
     if (kh_turn_client_allocate(party->turn, kh_io_clock_now(), &request) != KH_OK)
@@ -219,6 +230,35 @@ static bool survives_a_refresh(struct meeting *meeting)
            kh_turn_client_state(alice->turn) == KH_TURN_ALLOCATED;
 }
 
+static bool has_moved(const struct party *party)
+{
+    return kh_turn_client_stats(party->turn).moves > 0;
+}
+
+/* From another socket, as from another network. */
+static bool moves(struct meeting *meeting)
+{
+    struct party *alice = &meeting->parties[0];
+    kh_time start = kh_io_clock_now();
+
+    (void)close(alice->fd);
+    if (!open_socket(alice) || !kh_turn_client_move(alice->turn, start, &alice->addr))
+        return false;
+    drain(alice);
+    while (!has_moved(alice) && kh_io_clock_now() - start < LIMIT)
+        drive(meeting);
+    return has_moved(alice) && says(meeting, 0, 2) && says(meeting, 1, 2) &&
+           alice->events[KH_TURN_EVENT_LOST] == 0;
+}
+
+static bool stays(struct meeting *meeting)
+{
+    struct party *alice = &meeting->parties[0];
+
+    return !kh_turn_client_move(alice->turn, kh_io_clock_now(), &alice->addr) &&
+           says(meeting, 0, 2) && says(meeting, 1, 2);
+}
+
 static bool gives_back(struct meeting *meeting)
 {
     for (size_t i = 0; i < 2; i++) {
@@ -243,8 +283,8 @@ int main(int argc, char **argv)
     struct meeting meeting = {0};
     bool ok;
 
-    if (argc != 4) {
-        (void)fprintf(stderr, "usage: coturn PORT USERNAME PASSWORD\n");
+    if (argc != 5) {
+        (void)fprintf(stderr, "usage: coturn PORT USERNAME PASSWORD mobile|fixed\n");
         return 2;
     }
     meeting.server = kh_addr_ipv4(127, 0, 0, 1, (uint16_t)strtoul(argv[1], NULL, 10));
@@ -255,6 +295,10 @@ int main(int argc, char **argv)
     ok = ok && report(allocates(&meeting), "both get an allocation");
     ok = ok && report(talks(&meeting), "every message arrives, once and whole");
     ok = ok && report(survives_a_refresh(&meeting), "a refresh changes nothing");
+    if (strcmp(argv[4], "mobile") == 0)
+        ok = ok && report(moves(&meeting), "an allocation follows to another socket");
+    else
+        ok = ok && report(stays(&meeting), "without tickets it stays where it is");
     ok = ok && report(gives_back(&meeting), "both give it back");
     for (size_t i = 0; i < 2; i++) {
         kh_turn_client_free(meeting.parties[i].turn);

@@ -46,7 +46,7 @@ def wait_until_it_answers(server, port):
     return True
 
 
-def run(turnserver, driver, folder):
+def run(turnserver, driver, folder, kind):
     port = free_port()
     username = f"{int(time.time()) + 3600}:alice"
     password = base64.b64encode(
@@ -57,13 +57,13 @@ def run(turnserver, driver, folder):
              f"--realm={REALM}", "--allow-loopback-peers", "--no-tls", "--no-dtls",
              "-L", "127.0.0.1", "-E", "127.0.0.1", "-p", str(port), "--cli-password=x", "--no-cli",
              "--min-port=49152", "--max-port=65535", "--log-file=stdout", f"--pidfile={folder}/pid",
-             f"--userdb={folder}/db"], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+             f"--userdb={folder}/db", *(["--mobility"] if kind == "mobile" else [])], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
         try:
             if not wait_until_it_answers(server, port):
                 print("turnserver did not start")
                 result = 1
             else:
-                result = subprocess.run([driver, str(port), username, password], timeout=60,
+                result = subprocess.run([driver, str(port), username, password, kind], timeout=60,
                                         check=False).returncode
         finally:
             server.terminate()
@@ -83,8 +83,12 @@ def main():
     if turnserver is None:
         print("there is no turnserver here: install coturn")
         return 77
-    with tempfile.TemporaryDirectory() as folder:
-        return run(turnserver, sys.argv[1], folder)
+    for kind in ("fixed", "mobile"):  # as it is by default, and with RFC 8016
+        with tempfile.TemporaryDirectory() as folder:
+            result = run(turnserver, sys.argv[1], folder, kind)
+        if result != 0:
+            return result
+    return 0
 
 
 if __name__ == "__main__":
