@@ -167,6 +167,27 @@ SCENARIO(two_who_want_only_relays_meet_in_the_server)
     return true;
 }
 
+/* Along the one connection to the server, and by no other. */
+SCENARIO(who_wants_only_relays_and_has_no_udp_is_relayed_too)
+{
+    struct pair pair;
+
+    sim_add_relay(sim);
+    sim_add_streams(sim);
+    pair = add_pair(sim, "port-restricted", "full-cone");
+    net_set_box_passes(sim_net(sim), 0, KH_UDP, false);
+    sim_set_paths(sim, pair.alice, KH_NODE_PATHS_RELAY);
+    CHECK(join_both(sim, &pair));
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(since_both(sim, pair.alice, pair.bob, sim_contact(sim, pair.bob, pair.alice)->path_at) <=
+          KH_SECONDS(2));
+    CHECK(is_relayed(sim, pair.alice, pair.bob) && is_relayed(sim, pair.bob, pair.alice));
+    CHECK(sim_contact(sim, pair.alice, pair.bob)->transport == KH_TCP);
+    CHECK(sim_warnings(sim, pair.alice) == 0);
+    CHECK(sim_run(sim, KH_SECONDS(700)));
+    return talk(sim, pair.alice, pair.bob);
+}
+
 SCENARIO(who_wants_a_relay_where_none_is_is_told_once_and_heard)
 {
     struct pair pair = add_pair(sim, "full-cone", "full-cone");
@@ -459,6 +480,7 @@ static const struct scenario scenarios[] = {
     NAMED(who_wants_only_relays_is_known_to_nobody),
     NAMED(who_wants_only_relays_stays_hidden_through_trouble),
     NAMED(two_who_want_only_relays_meet_in_the_server),
+    NAMED(who_wants_only_relays_and_has_no_udp_is_relayed_too),
     NAMED(who_wants_a_relay_where_none_is_is_told_once_and_heard),
     NAMED(who_forbids_relays_is_reached_through_none),
     NAMED(only_relays_and_no_relays_talk_by_signals),
