@@ -149,6 +149,11 @@ int kh_io_tcp_connect_from(const struct kh_addr *from, const struct kh_addr *to,
     return error;
 }
 
+void kh_io_tcp_keep_short(struct kh_io_tcp *tcp)
+{
+    (void)set_value(tcp->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, KH_IO_TCP_QUEUE_MAX);
+}
+
 void kh_io_tcp_abort(struct kh_io_tcp *tcp)
 {
     const struct linger at_once = {.l_onoff = 1};

@@ -58,6 +58,9 @@ bool kh_io_tcp_start_tls(struct kh_io_tcp *tcp, const struct kh_io_tls_context *
                          const char *name);
 /* Looks at the first byte that came and leaves it there.  Returns 0 or as receive does. */
 int kh_io_tcp_peek(const struct kh_io_tcp *tcp, uint8_t *byte);
+/* The system too keeps little that it has not sent yet: megabytes that wait there on a slow line
+ * would hold up whatever comes behind them for many seconds. */
+void kh_io_tcp_keep_short(struct kh_io_tcp *tcp);
 void kh_io_tcp_close(struct kh_io_tcp *tcp); /* what is still queued is lost */
 /* The same, and the system forgets it too: the same two ports can be connected again at once.  What
  * is on its way may be lost. */

@@ -114,6 +114,33 @@ static void full_queue_drops_whole_frames(void **state)
     assert_null(theirs.queue);
 }
 
+/* What the system and the queue take from us until something is dropped, unread by the other end.
+ */
+static size_t fill(void)
+{
+    static uint8_t frame[1000];
+    size_t taken = 0;
+
+    while (theirs.dropped_full == 0 && taken < 100000000)
+        taken += kh_io_tcp_send(&theirs, frame, sizeof frame, 0) ? sizeof frame : 0;
+    return taken;
+}
+
+static void a_short_queue_is_short_in_the_system_too(void **state)
+{
+    size_t usual, kept;
+
+    (void)state;
+    assert_int_equal(open_pair(state), 0);
+    usual = fill();
+    close_pair(state);
+    assert_int_equal(open_pair(state), 0);
+    kh_io_tcp_keep_short(&theirs);
+    kept = fill();
+    close_pair(state);
+    assert_true(kept < usual / 2);
+}
+
 static void ends_are_told(void **state)
 {
     uint8_t data[4];
@@ -204,6 +231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ends_are_told, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(refusals_are_told, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(taken_port_is_told, open_pair, close_pair),
+        cmocka_unit_test(a_short_queue_is_short_in_the_system_too),
         cmocka_unit_test(one_port_listens_and_connects),
         cmocka_unit_test(a_port_of_another_owner_is_not_shared),
     };

@@ -20,6 +20,15 @@
 #define SILENCE KH_SECONDS(40)
 #define SERVER_SILENCE 4 /* times that: the node asks there once a minute */
 #define SWEEP KH_SECONDS(1)
+#define WAITING_MAX                                                                                \
+    2097152 /* bytes: more than a channel has under way, so that none is lost here */
+
+/* Data that waits its turn; checks do not. */
+struct waiting {
+    struct waiting *next;
+    size_t len;
+    uint8_t data[]; /* framed */
+};
 
 struct kh_runtime_peer {
     uv_poll_t poll; /* its data is this */
@@ -28,7 +37,9 @@ struct kh_runtime_peer {
     bool is_to_server;
     bool is_stranger;
     size_t stranger_bytes;
-    kh_time heard_at; /* or begun at */
+    kh_time heard_at;             /* or begun at */
+    struct waiting *first, *last; /* owned */
+    size_t waiting_bytes;
     union {
         struct kh_frames frames;
         struct kh_stun_stream stream; /* is_to_server */
@@ -37,6 +48,46 @@ struct kh_runtime_peer {
 
 static void on_event(uv_poll_t *poll, int status, int events);
 static void on_sweep(uv_timer_t *timer);
+
+/* ---- data that waits ---- */
+
+static void drop_first(struct kh_runtime_peer *peer)
+{
+    struct waiting *first = peer->first;
+
+    peer->first = first->next;
+    peer->waiting_bytes -= first->len;
+    free(first);
+}
+
+/* False if there is too much already. */
+static bool wait_in_turn(struct kh_runtime_peer *peer, const uint8_t *framed, size_t len)
+{
+    struct waiting *waiting =
+        peer->waiting_bytes + len <= WAITING_MAX ? malloc(sizeof *waiting + len) : NULL;
+
+    if (waiting == NULL)
+        return false;
+    waiting->next = NULL;
+    waiting->len = len;
+    memcpy(waiting->data, framed, len);
+    if (peer->first == NULL)
+        peer->first = waiting;
+    else
+        peer->last->next = waiting;
+    peer->last = waiting;
+    peer->waiting_bytes += len;
+    return true;
+}
+
+/* Gives the connection as much as it takes at once, or all it can keep. */
+static void send_waiting(struct kh_runtime_peer *peer, bool is_last)
+{
+    while (peer->first != NULL && (is_last || !kh_io_tcp_is_waiting(&peer->tcp))) {
+        (void)kh_io_tcp_send(&peer->tcp, peer->first->data, peer->first->len, 0);
+        drop_first(peer);
+    }
+}
 
 /* ---- life of one ---- */
 
@@ -57,6 +108,10 @@ static void close_at(struct kh_runtime_peers *peers, size_t at, bool is_gentle)
 
     peers->list[at] = NULL;
     uv_close((uv_handle_t *)&peer->poll, on_closed);
+    if (is_gentle)
+        send_waiting(peer, true);
+    while (peer->first != NULL)
+        drop_first(peer);
     if (is_gentle)
         kh_io_tcp_close(&peer->tcp);
     else
@@ -95,7 +150,8 @@ static void give_up(struct kh_runtime_peers *peers, size_t at)
 
 static void watch(struct kh_runtime_peer *peer)
 {
-    int events = UV_READABLE | (kh_io_tcp_is_waiting(&peer->tcp) ? UV_WRITABLE : 0);
+    bool is_waiting = kh_io_tcp_is_waiting(&peer->tcp) || peer->first != NULL;
+    int events = UV_READABLE | (is_waiting ? UV_WRITABLE : 0);
 
     uv_poll_start(&peer->poll, events, on_event);
 }
@@ -118,6 +174,7 @@ static struct kh_runtime_peer *add(struct kh_runtime_peers *peers, size_t at, st
     peer->poll.data = peer;
     peer->set = peers;
     peer->tcp = *tcp;
+    kh_io_tcp_keep_short(&peer->tcp);
     peer->heard_at = kh_io_clock_now();
     peers->list[at] = peer;
     peers->owner.on_opened(peers->owner.context);
@@ -243,6 +300,8 @@ static void on_event(uv_poll_t *poll, int status, int events)
 
     if (lives && (events & UV_WRITABLE) != 0)
         lives = kh_io_tcp_flush(&peer->tcp) == 0;
+    if (lives)
+        send_waiting(peer, false);
     if (lives && (events & UV_READABLE) != 0)
         lives = receive(peer);
     if (lives)
@@ -303,6 +362,24 @@ static struct kh_runtime_peer *find_or_open(struct kh_runtime_peers *peers,
                                                               : NULL;
 }
 
+/* RFC 7983 7.  Checks go before the data that waits: behind it they would come too late to tell
+ * that the path is good. */
+static bool is_check(const struct kh_datagram *datagram)
+{
+    return datagram->data[0] < 4;
+}
+
+static void send_framed(struct kh_runtime_peer *peer, const struct kh_datagram *datagram)
+{
+    uint8_t framed[KH_FRAMES_HEADER_LEN + KH_FRAMES_MAX];
+    size_t len = kh_frames_write(datagram->data, datagram->len, framed);
+
+    if (is_check(datagram) || (peer->first == NULL && !kh_io_tcp_is_waiting(&peer->tcp)))
+        (void)kh_io_tcp_send(&peer->tcp, framed, len, 0);
+    else
+        (void)wait_in_turn(peer, framed, len);
+}
+
 bool kh_runtime_peers_owns(const struct kh_runtime_peers *peers, const struct kh_addr *from)
 {
     for (size_t i = 0; i < 2; i++) {
@@ -318,7 +395,6 @@ bool kh_runtime_peers_owns(const struct kh_runtime_peers *peers, const struct kh
 
 void kh_runtime_peers_send(struct kh_runtime_peers *peers, const struct kh_datagram *datagram)
 {
-    uint8_t framed[KH_FRAMES_HEADER_LEN + KH_FRAMES_MAX];
     struct kh_runtime_peer *peer = find_or_open(peers, datagram);
 
     assert(datagram->len > 0 && datagram->len <= KH_FRAMES_MAX);
@@ -332,8 +408,7 @@ void kh_runtime_peers_send(struct kh_runtime_peers *peers, const struct kh_datag
     if (peer->is_to_server)
         (void)kh_io_tcp_send(&peer->tcp, datagram->data, datagram->len, 0);
     else
-        (void)kh_io_tcp_send(&peer->tcp, framed,
-                             kh_frames_write(datagram->data, datagram->len, framed), 0);
+        send_framed(peer, datagram);
     watch(peer);
 }
 

@@ -22,6 +22,7 @@ struct side {
     struct kh_addr addr;
     size_t handles;
     unsigned heard, lost;
+    unsigned check_heard;      /* how many had been heard when one came that begins like STUN */
     struct kh_datagram latest; /* its data is in `data` */
     uint8_t data[KH_FRAMES_MAX];
     struct kh_runtime_peers_way lost_way;
@@ -44,6 +45,8 @@ static void on_datagram(void *context, const struct kh_datagram *datagram)
     struct side *side = context;
 
     side->heard++;
+    if (datagram->data[0] < 4)
+        side->check_heard = side->heard;
     side->latest = *datagram;
     memcpy(side->data, datagram->data, datagram->len);
     if (side->answer != NULL)
@@ -302,6 +305,25 @@ static void silence_ends_a_connection(void **state)
     assert_int_equal(connections(&alice) + connections(&bob), 0);
 }
 
+/* On a slow line the data of seconds waits; whether the path is good must be known before. */
+static void checks_go_before_data_that_waits(void **state)
+{
+    static char data[1001];
+    const unsigned count = 1500;
+
+    (void)state;
+    memset(data, 'x', sizeof data - 1);
+    bob.answer = "yes";
+    say(&alice, &bob.addr, "there?");
+    await(&alice.heard, 1);
+    bob.answer = NULL;
+    for (unsigned i = 0; i < count; i++)
+        say(&alice, &bob.addr, data);
+    say(&alice, &bob.addr, "\1 a check");
+    await(&bob.heard, 1 + count + 1); /* nothing was dropped */
+    assert_true(bob.check_heard > 1 && bob.check_heard < 1 + count / 2);
+}
+
 /* Our port calls the server, any interface will do, and STUN has no length before it. */
 static void to_the_server_stun_goes_as_it_is(void **state)
 {
@@ -352,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_frame_closes_at_once, start, stop),
         cmocka_unit_test_setup_teardown(the_oldest_of_many_strangers_gives_way, start, stop),
         cmocka_unit_test_setup_teardown(silence_ends_a_connection, start, stop),
+        cmocka_unit_test_setup_teardown(checks_go_before_data_that_waits, start, stop),
         cmocka_unit_test_setup_teardown(to_the_server_stun_goes_as_it_is, start, stop),
     };
 
