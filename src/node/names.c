@@ -104,6 +104,7 @@ void kh_node_names_answer(struct kh_node *node, const char *name, enum kh_family
                 continue;
             found->count = count < KH_NODE_NAME_ADDRS_MAX ? count : KH_NODE_NAME_ADDRS_MAX;
             memcpy(found->addrs, addrs, found->count * sizeof addrs[0]);
+            found->given = 0; /* who has the same name may have asked later, and heard another */
         }
     }
 }
