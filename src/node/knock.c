@@ -240,6 +240,9 @@ static bool shoot(struct kh_node *node, struct kh_node_neighbour *neighbour)
         punch->stats.probes++;
     else
         punch->stats.openers++;
+    if (punch->paid_until < node->now)
+        punch->paid_until = node->now;
+    punch->paid_until = kh_time_add(punch->paid_until, KH_NODE_PUNCH_COST);
     kh_node_stash_peer(node, neighbour->peer);
     (void)kh_peer_probe(neighbour->peer, node->now, &way);
     return true;

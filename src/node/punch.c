@@ -16,6 +16,8 @@
 #define GUESSES_MAX 2               /* more of the same teaches nothing */
 /* The filter is not known: should it be an open one, ordinary checks are faster than this. */
 #define UNSURE_AFTER KH_MILLISECONDS(150)
+/* So much may be sent in advance: eight full punches in a row, some forty of usual length. */
+#define CREDIT (7 * KH_PUNCH_PROBES_MAX * KH_NODE_PUNCH_COST)
 #define WORD_GOOD_FOR KH_SECONDS(10)    /* then the holder is about to close */
 #define RETRY_SOON KH_MILLISECONDS(300) /* a busy NAT counted on: take a new sample at once … */
 #define SOON_MAX 3                      /* … so often */
@@ -56,6 +58,11 @@ static bool is_asked(const struct kh_node *node, const struct kh_node_neighbour 
 
 /* ---- when ---- */
 
+static kh_time later(kh_time a, kh_time b)
+{
+    return a > b ? a : b;
+}
+
 static kh_duration delay_of(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
                             const struct kh_punch_plan *plan)
 {
@@ -79,7 +86,7 @@ static kh_time ready_at(const struct kh_node *node, const struct kh_node_neighbo
     if (plan->is_guess && neighbour->punch.failures >= GUESSES_MAX)
         return KH_NEVER;
     at = kh_time_add(neighbour->punch.since, delay_of(node, neighbour, plan));
-    return at > neighbour->punch.not_before ? at : neighbour->punch.not_before;
+    return later(at, neighbour->punch.not_before);
 }
 
 static bool may_punch(const struct kh_node *node)
@@ -100,6 +107,14 @@ static bool follow(const struct kh_node *node, const struct kh_node_neighbour *n
     return true;
 }
 
+/* Neighbours come and go, and one may be many: what all of them make us send has a limit, too. */
+static kh_time affordable_at(const struct kh_node *node)
+{
+    kh_time paid = node->punch.paid_until;
+
+    return paid > CREDIT ? paid - CREDIT : 0;
+}
+
 /* When a punch with this neighbour is due, by its wish or ours; KH_NEVER: not as things are. */
 static kh_time due_at(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
                       struct kh_punch_plan *plan, struct kh_addr *target)
@@ -117,8 +132,11 @@ static kh_time due_at(const struct kh_node *node, const struct kh_node_neighbour
         return KH_NEVER;
     if (kh_addr_ip_equal(&ours, target))
         return KH_NEVER; /* behind one NAT: whatever we hold there, it would have to come back in */
-    at = is_sure && follow(node, neighbour, plan) ? node->now : ready_at(node, neighbour, plan);
-    return at > node->punch.rest_until ? at : node->punch.rest_until;
+    if (!is_sure || !follow(node, neighbour, plan))
+        at = ready_at(node, neighbour, plan);
+    else /* who holds in good faith waits after a failure as long as we do, and is here first */
+        at = plan->role == KH_PUNCH_PROBE ? neighbour->punch.not_before : node->now;
+    return later(at, later(node->punch.rest_until, affordable_at(node)));
 }
 
 /* ---- what is told ---- */
@@ -172,8 +190,7 @@ static void fail(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     const struct kh_punch_plan *plan = &node->punch.plan;
     struct kh_node_punch_view *view = &neighbour->punch;
-    bool is_soon = view->failures < SOON_MAX && plan->aim == KH_PUNCH_FORETOLD &&
-                   (plan->role == KH_PUNCH_HOLD || plan->role == KH_PUNCH_MEET);
+    bool is_soon = view->failures < SOON_MAX && plan->aim == KH_PUNCH_FORETOLD;
     unsigned doublings = view->failures < RETRY_DOUBLINGS ? view->failures : RETRY_DOUBLINGS;
 
     view->failures++;

@@ -9,6 +9,8 @@
 #include "punch/punch.h"
 #include "stun/stun.h"
 
+/* In the long run, whoever asks: four datagrams a second, 14,400 in an hour. */
+#define KH_NODE_PUNCH_COST KH_MILLISECONDS(250)
 #define KH_NODE_KEPT_MAX (2 * KH_ROOM_MEMBERS_MAX) /* sockets that won a punch, old and new */
 
 enum kh_node_punch_phase {
@@ -40,6 +42,7 @@ struct kh_node_punch {
     uint16_t sampled_port; /* 0: not yet */
     kh_time wait_until;    /* for the sample, or the peer's */
     kh_time rest_until;    /* no other punch before this */
+    kh_time paid_until;    /* all datagrams so far would have left, one each KH_NODE_PUNCH_COST */
     struct {
         uint16_t port; /* 0: none */
         struct kh_room_member_id by;

@@ -1,0 +1,139 @@
+/* node/punch_test.c - what a member can make us send by asking for punches, in an hour.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "node/inside.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define HOUR KH_SECONDS(3600)
+
+static struct kh_node *node;
+static struct kh_node_neighbour *mallory;
+
+static struct kh_addr addr_of(const char *text)
+{
+    struct kh_addr addr;
+
+    assert_int_equal(kh_addr_parse(text, 4000, &addr), KH_OK);
+    return addr;
+}
+
+/* Mallory says that her NAT draws ports, so she holds and we probe. */
+static void add_mallory(void)
+{
+    struct kh_room_member_id id = {.bytes = {7}};
+    struct kh_ice_credentials remote = {.ufrag = "mallory", .password = "abcdefghijklmnopqrstuv"};
+    struct kh_peer_config config = {.local = node->credentials, .certificate = node->certificate};
+
+    mallory = kh_node_add_neighbour(node, &id);
+    assert_non_null(mallory);
+    mallory->public = addr_of("198.51.100.7:61000");
+    mallory->card.nat = (struct kh_nat_class){.translated = true,
+                                              .mapping = KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
+                                              .filtering = KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
+                                              .ports = KH_NAT_PORTS_RANDOM};
+    mallory->card.candidate_count = 1;
+    mallory->card.candidates[0] = (struct kh_room_candidate){
+        .kind = KH_ROOM_CANDIDATE_REFLEXIVE, .addr = mallory->public};
+    assert_int_equal(kh_peer_new(&mallory->peer, &config), KH_OK);
+    kh_peer_set_remote(mallory->peer, node->now, &remote);
+    mallory->given.credentials = true;
+    mallory->room.present = true;
+}
+
+static int set_up(void **state)
+{
+    struct kh_node_config config = {
+        .name = "alice", .servers = {kh_addr_ipv4(203, 0, 113, 1, 3478)}, .server_count = 1};
+
+    (void)state;
+    assert_int_equal(kh_node_new(&node, &config), KH_OK);
+    node->now = KH_SECONDS(1);
+    node->life = LIFE_STAYING;
+    node->mapped = addr_of("203.0.113.9:60000");
+    node->mapped_base = addr_of("192.168.1.5:4000");
+    node->nat = (struct kh_nat_class){.translated = true,
+                                      .mapping = KH_NAT_ENDPOINT_INDEPENDENT,
+                                      .filtering = KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
+                                      .ports = KH_NAT_PORTS_PRESERVED};
+    add_mallory();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    kh_node_free(node);
+    return 0;
+}
+
+static void send_all(void)
+{
+    struct kh_datagram datagram;
+
+    kh_node_stash_peer(node, mallory->peer);
+    while (kh_outbox_next(&node->outbox, &datagram))
+        continue;
+}
+
+/* She says it each second; is_new: and is somebody else each time, who never failed. */
+static void ask_for_an_hour(bool is_new)
+{
+    static const uint8_t hold[] = {KH_PUNCH_WORD_HOLD, 0, 0, 0};
+    kh_time end = kh_time_add(node->now, HOUR), word_at = node->now;
+
+    while (node->now < end) {
+        if (word_at <= node->now) {
+            if (is_new && node->punch.phase == PUNCH_RESTS) {
+                mallory->id.bytes[1]++;
+                mallory->punch = (struct kh_node_punch_view){0};
+            }
+            kh_node_punch_hear(node, &mallory->id, (struct kh_span){hold, sizeof hold});
+            word_at = kh_time_add(node->now, KH_SECONDS(1));
+        }
+        do
+            send_all();
+        while (kh_node_punch_step(node));
+        assert_true(kh_node_punch_timeout(node) > node->now);
+        node->now = kh_time_min(word_at, kh_node_punch_timeout(node));
+    }
+}
+
+/* As rarely as who holds in good faith asks again. */
+static void who_asks_in_vain_is_served_ever_more_rarely(void **state)
+{
+    (void)state;
+    ask_for_an_hour(false);
+    assert_in_range(node->punch.stats.begun, 5, 9);
+    assert_true(node->punch.stats.probes <= node->punch.stats.begun * KH_PUNCH_PROBES_MAX);
+}
+
+static void who_comes_as_another_each_time_is_no_better_off(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    ask_for_an_hour(true);
+    assert_true(node->punch.stats.probes >= 2 * KH_PUNCH_PROBES_MAX);
+    assert_true(node->punch.stats.probes <= 8 * KH_PUNCH_PROBES_MAX + 4 * 3600);
+    before = node->punch.stats.probes;
+    ask_for_an_hour(true);
+    assert_true(node->punch.stats.probes - before <= KH_PUNCH_PROBES_MAX + 4 * 3600);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(who_asks_in_vain_is_served_ever_more_rarely, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(who_comes_as_another_each_time_is_no_better_off, set_up,
+                                        tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
