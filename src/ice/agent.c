@@ -389,6 +389,20 @@ bool kh_ice_agent_handle_datagram(struct kh_ice_agent *agent, kh_time now,
     return is_ours;
 }
 
+static kh_duration mutual_pause(struct kh_ice_agent *agent)
+{
+    kh_duration pause =
+        KH_ICE_TCP_MUTUAL_PAUSE + kh_rng_below(&agent->rng, KH_ICE_TCP_MUTUAL_SPREAD);
+    unsigned count = 0;
+
+    for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++) {
+        const struct kh_ice_pair *pair = &agent->pairs[i];
+
+        count += pair->is_used && pair->check.is_waiting && kh_ice_pair_is_mutual(agent, pair);
+    }
+    return count > KH_ICE_TCP_MUTUAL_PAIRS ? pause * count / KH_ICE_TCP_MUTUAL_PAIRS : pause;
+}
+
 /* RFC 6544 7.1 has the check fail.  Ours tries again: SYNs must cross to open both NATs, and one
  * that came first is often refused.  Chance keeps two such sides out of step. */
 static void open_again(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pair *pair)
@@ -399,7 +413,7 @@ static void open_again(struct kh_ice_agent *agent, kh_time now, struct kh_ice_pa
     if (!pair->check.is_waiting || pair->check.is_lost)
         return;
     if (kh_ice_pair_is_mutual(agent, pair))
-        wait = KH_ICE_TCP_MUTUAL_PAUSE + kh_rng_below(&agent->rng, KH_ICE_TCP_MUTUAL_SPREAD);
+        wait = mutual_pause(agent);
     else
         wait = rto / 2 + kh_rng_below(&agent->rng, rto);
     pair->check.is_lost = true;

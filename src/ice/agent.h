@@ -49,11 +49,15 @@
 /* RFC 6544 6.2 leaves the order to priorities; ours starts no connection in the time in which UDP
  * usually answers. */
 #define KH_ICE_TCP_HOLD KH_MILLISECONDS(500)
-#define KH_ICE_TCP_LASTING KH_SECONDS(5) /* a connection that lasted so long is made anew at once */
+#define KH_ICE_TCP_LASTING KH_SECONDS(5) /* a connection that lasted so long is made anew at once  \
+                                          */
 /* Two NATs that answer an early SYN with a reset let two in that pass each other: each side tries
  * about three times a second, so that with 40 ms between the NATs the median is a second. */
 #define KH_ICE_TCP_MUTUAL_PAUSE KH_MILLISECONDS(50)
 #define KH_ICE_TCP_MUTUAL_SPREAD KH_MILLISECONDS(400)
+/* As many pairs are tried so often; more share the same number of calls, for a card may name whom
+ * it likes. */
+#define KH_ICE_TCP_MUTUAL_PAIRS 4
 #define KH_ICE_TCP_MUTUAL_FOR KH_SECONDS(12)
 #define KH_ICE_TCP_WAIT KH_SECONDS(10) /* for an answer: SYNs after 0, 1, 3 and 7 s (RFC 6298) */
 
@@ -116,7 +120,7 @@ struct kh_ice_pair {
     uint64_t turn; /* in the triggered-check queue, which is first in, first out; 0: not in it */
     uint32_t nomination; /* controlling: the value our checks on it carry once it is nominated */
     unsigned missed;     /* consent checks unanswered in a row */
-    kh_time valid_at; /* since when */
+    kh_time valid_at;    /* since when */
     kh_time consent_until;
     kh_time failed_at;
     unsigned failures;  /* since it last worked; pairs that never did are not counted */

@@ -286,6 +286,48 @@ static void calls_that_should_cross_are_tried_often(void **state)
     assert_int_equal(alice()->pairs[0].state, KH_ICE_PAIR_FAILED);
 }
 
+/* All that is refused, at once. */
+static void refuse_all(void)
+{
+    for (size_t i = 0; i < KH_ICE_PAIRS_MAX; i++) {
+        const struct kh_ice_pair *pair = &alice()->pairs[i];
+        struct kh_addr from, to;
+
+        if (!pair->is_used || !pair->check.is_waiting || pair->check.is_lost)
+            continue;
+        from = kh_ice_pair_from(alice(), pair);
+        to = kh_ice_pair_to(alice(), pair);
+        kh_ice_agent_handle_lost(alice(), wire.now, &from, &to);
+        wire_drain(&wire, ALICE);
+    }
+}
+
+/* A card can name twenty who never heard of us, and whose hosts refuse each call. */
+static void many_that_should_cross_are_no_storm(void **state)
+{
+    uint64_t sent;
+
+    (void)state;
+    assert_int_equal(add_local(HOME, ALL), KH_OK);
+    for (int i = 0; i < 20; i++) {
+        char text[] = "198.51.100.200:4000";
+
+        text[12] = (char)('0' + i / 10);
+        text[13] = (char)('0' + i % 10);
+        assert_int_equal(add_remote(KH_ICE_SERVER_REFLEXIVE, text, KH_ICE_TCP_SIMULTANEOUS), KH_OK);
+    }
+    for (int i = 0; i < 300; i++) {
+        wire_run(&wire, KH_MILLISECONDS(10));
+        refuse_all();
+    }
+    sent = wire.hosts[ALICE].sent;
+    for (int i = 0; i < 800; i++) {
+        wire_run(&wire, KH_MILLISECONDS(10));
+        refuse_all();
+    }
+    assert_in_range(wire.hosts[ALICE].sent - sent, 80, 160); /* in eight seconds */
+}
+
 /* The network seems to be another: what would be better gets another chance, and no more. */
 static void what_failed_is_reconsidered(void **state)
 {
@@ -464,6 +506,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_selects_the_connection, start, stop),
         cmocka_unit_test_setup_teardown(a_refused_connection_is_tried_again, start, stop),
         cmocka_unit_test_setup_teardown(calls_that_should_cross_are_tried_often, start, stop),
+        cmocka_unit_test_setup_teardown(many_that_should_cross_are_no_storm, start, stop),
         cmocka_unit_test_setup_teardown(what_failed_is_reconsidered, start, stop),
         cmocka_unit_test_setup_teardown(a_second_connection_carries, start, stop),
         cmocka_unit_test_setup_teardown(the_end_of_the_connection_ends_the_path, start, stop),
