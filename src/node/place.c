@@ -7,6 +7,9 @@
  */
 #include "node/inside.h"
 
+#define CHECKED_MAX                                                                                \
+    2 /* places of a card for a proof: nobody is at more relays, or behind more NATs */
+
 static bool is_place(const struct kh_addr *addr)
 {
     enum kh_addr_reach reach = kh_addr_reach(addr);
@@ -67,38 +70,39 @@ bool kh_node_named_place_of(const struct kh_node_neighbour *neighbour, struct kh
     return false;
 }
 
-static void check(struct kh_node *node, struct kh_node_neighbour *neighbour,
-                  const struct kh_addr *from, const struct kh_addr *to)
+/* Checks the first places of this kind that its card names, from here; false if there is none. */
+static bool check_places(struct kh_node *node, struct kh_node_neighbour *neighbour,
+                         const struct kh_addr *from, enum kh_room_candidate_kind kind)
 {
-    struct kh_datagram way = {.from = *from, .to = *to};
+    const struct kh_room_card *card = &neighbour->card;
+    unsigned count = 0;
 
-    kh_node_stash_peer(node, neighbour->peer);
-    (void)kh_peer_probe(neighbour->peer, node->now, &way);
+    for (size_t i = 0; i < card->candidate_count && count < CHECKED_MAX; i++) {
+        struct kh_datagram way = {.from = *from, .to = card->candidates[i].addr};
+
+        if (card->candidates[i].kind != kind || !is_place(&way.to))
+            continue;
+        kh_node_stash_peer(node, neighbour->peer);
+        (void)kh_peer_probe(neighbour->peer, node->now, &way);
+        count++;
+    }
+    return count > 0;
 }
 
 void kh_node_prove_place(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
-    const struct kh_room_card *card = &neighbour->card;
     struct kh_addr base, mapped;
 
-    if (node->mapped.family == KH_FAMILY_IPV4 || !kh_node_own_place(node, &base, &mapped))
-        return;
-    for (size_t i = 0; i < card->candidate_count; i++)
-        if (card->candidates[i].kind == KH_ROOM_CANDIDATE_RELAYED &&
-            is_place(&card->candidates[i].addr))
-            check(node, neighbour, &base, &card->candidates[i].addr);
+    if (node->mapped.family != KH_FAMILY_IPV4 && kh_node_own_place(node, &base, &mapped))
+        (void)check_places(node, neighbour, &base, KH_ROOM_CANDIDATE_RELAYED);
 }
 
 /* A relay lets in whom something was sent to through it (RFC 8656 9). */
-void kh_node_ask_for_proof(struct kh_node *node, struct kh_node_neighbour *neighbour)
+bool kh_node_ask_for_proof(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
-    const struct kh_room_card *card = &neighbour->card;
     struct kh_addr there;
 
     if (!is_place(&node->relayed.addr4) || kh_node_place_of(neighbour, &there))
-        return;
-    for (size_t i = 0; i < card->candidate_count; i++)
-        if (card->candidates[i].kind == KH_ROOM_CANDIDATE_REFLEXIVE &&
-            is_place(&card->candidates[i].addr))
-            check(node, neighbour, &node->relayed.addr4, &card->candidates[i].addr);
+        return false;
+    return check_places(node, neighbour, &node->relayed.addr4, KH_ROOM_CANDIDATE_REFLEXIVE);
 }

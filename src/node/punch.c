@@ -18,6 +18,7 @@
 #define UNSURE_AFTER KH_MILLISECONDS(150)
 /* So much may be sent in advance: eight full punches in a row, some forty of usual length. */
 #define CREDIT (7 * KH_PUNCH_PROBES_MAX * KH_NODE_PUNCH_COST)
+#define PROOFS_MAX 20                   /* asked for: at each of the five words of four punches */
 #define WORD_GOOD_FOR KH_SECONDS(10)    /* then the holder is about to close */
 #define RETRY_SOON KH_MILLISECONDS(300) /* a busy NAT counted on: take a new sample at once … */
 #define SOON_MAX 3                      /* … so often */
@@ -243,8 +244,9 @@ static bool step_proof(struct kh_node *node)
         if (!neighbour->punch.proof_due || !is_there(neighbour))
             continue;
         neighbour->punch.proof_due = false;
-        if (may_punch(node) && !is_direct(neighbour))
-            kh_node_ask_for_proof(node, neighbour);
+        if (may_punch(node) && !is_direct(neighbour) && neighbour->punch.proofs < PROOFS_MAX &&
+            kh_node_ask_for_proof(node, neighbour))
+            neighbour->punch.proofs++;
         return true;
     }
     return false;

@@ -57,7 +57,8 @@ struct kh_node_punch_view {
     unsigned failures;  /* in a row */
     kh_time asked_at;   /* when it last said a word; 0: it said none, or we did as it said */
     struct kh_punch_message asked;
-    bool proof_due; /* of where it is: our relay is to let its checks in, and ask back */
+    unsigned proofs; /* asked for so far */
+    bool proof_due;  /* of where it is: our relay is to let its checks in, and ask back */
 };
 
 struct kh_node_neighbour;
@@ -67,8 +68,9 @@ struct kh_node_neighbour;
 bool kh_node_own_place(const struct kh_node *node, struct kh_addr *base, struct kh_addr *mapped);
 /* The server does not see us by IPv4: sends a check to this neighbour's relay, which shows it. */
 void kh_node_prove_place(struct kh_node *node, struct kh_node_neighbour *neighbour);
-/* Lets such a check of the neighbour in at our relay, if the server does not see it by IPv4. */
-void kh_node_ask_for_proof(struct kh_node *node, struct kh_node_neighbour *neighbour);
+/* Lets such a check of the neighbour in at our relay, if the server does not see it by IPv4; false
+ * if that cannot be, or is done already. */
+bool kh_node_ask_for_proof(struct kh_node *node, struct kh_node_neighbour *neighbour);
 /* Where it is: an address that its sealed card names, and that the server or an answered check
  * confirms. */
 bool kh_node_place_of(const struct kh_node_neighbour *neighbour, struct kh_addr *out);

@@ -38,8 +38,8 @@ static void add_mallory(void)
                                               .filtering = KH_NAT_ADDRESS_AND_PORT_DEPENDENT,
                                               .ports = KH_NAT_PORTS_RANDOM};
     mallory->card.candidate_count = 1;
-    mallory->card.candidates[0] = (struct kh_room_candidate){
-        .kind = KH_ROOM_CANDIDATE_REFLEXIVE, .addr = mallory->public};
+    mallory->card.candidates[0] =
+        (struct kh_room_candidate){.kind = KH_ROOM_CANDIDATE_REFLEXIVE, .addr = mallory->public};
     assert_int_equal(kh_peer_new(&mallory->peer, &config), KH_OK);
     kh_peer_set_remote(mallory->peer, node->now, &remote);
     mallory->given.credentials = true;
@@ -72,19 +72,28 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void send_all(void)
+/* Returns how many there were. */
+static unsigned send_all(void)
 {
     struct kh_datagram datagram;
+    unsigned count = 0;
 
     kh_node_stash_peer(node, mallory->peer);
     while (kh_outbox_next(&node->outbox, &datagram))
-        continue;
+        count++;
+    return count;
+}
+
+static void say_hold(void)
+{
+    static const uint8_t hold[] = {KH_PUNCH_WORD_HOLD, 0, 0, 0};
+
+    kh_node_punch_hear(node, &mallory->id, (struct kh_span){hold, sizeof hold});
 }
 
 /* She says it each second; is_new: and is somebody else each time, who never failed. */
 static void ask_for_an_hour(bool is_new)
 {
-    static const uint8_t hold[] = {KH_PUNCH_WORD_HOLD, 0, 0, 0};
     kh_time end = kh_time_add(node->now, HOUR), word_at = node->now;
 
     while (node->now < end) {
@@ -93,11 +102,11 @@ static void ask_for_an_hour(bool is_new)
                 mallory->id.bytes[1]++;
                 mallory->punch = (struct kh_node_punch_view){0};
             }
-            kh_node_punch_hear(node, &mallory->id, (struct kh_span){hold, sizeof hold});
+            say_hold();
             word_at = kh_time_add(node->now, KH_SECONDS(1));
         }
         do
-            send_all();
+            (void)send_all();
         while (kh_node_punch_step(node));
         assert_true(kh_node_punch_timeout(node) > node->now);
         node->now = kh_time_min(word_at, kh_node_punch_timeout(node));
@@ -126,12 +135,39 @@ static void who_comes_as_another_each_time_is_no_better_off(void **state)
     assert_true(node->punch.stats.probes - before <= KH_PUNCH_PROBES_MAX + 4 * 3600);
 }
 
+/* The server sees her nowhere, so each word has us ask for a proof, where her card says. */
+static void who_is_nowhere_has_few_checks_sent_for_her(void **state)
+{
+    unsigned sent = 0;
+
+    (void)state;
+    mallory->public = (struct kh_addr){0};
+    node->relayed.addr4 = addr_of("203.0.113.1:50000");
+    while (mallory->card.candidate_count < KH_ROOM_CANDIDATES_MAX) {
+        struct kh_room_candidate *next = &mallory->card.candidates[mallory->card.candidate_count];
+
+        *next = mallory->card.candidates[0];
+        next->addr.port = (uint16_t)(4000 + mallory->card.candidate_count++);
+    }
+    (void)send_all();
+    for (int i = 0; i < 10000; i++) {
+        node->now = kh_time_add(node->now, KH_MILLISECONDS(10));
+        say_hold();
+        while (kh_node_punch_step(node))
+            sent += send_all();
+    }
+    assert_in_range(sent, 10, 40);
+    assert_int_equal(node->punch.stats.begun, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(who_asks_in_vain_is_served_ever_more_rarely, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(who_comes_as_another_each_time_is_no_better_off, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(who_is_nowhere_has_few_checks_sent_for_her, set_up,
                                         tear_down),
     };
 
