@@ -278,6 +278,7 @@ static bool take_answer(struct kh_nat_discovery *discovery, struct probe *probe,
                         const struct kh_datagram *datagram, const struct kh_stun_message *message)
 {
     bool came_from_server = kh_addr_equal(&datagram->from, &probe->to);
+    struct kh_addr mapped;
 
     if (!came_from_right_place(discovery, probe, &datagram->from)) {
         /* From where we asked: an error, or a server that does not know CHANGE-REQUEST. */
@@ -285,8 +286,9 @@ static bool take_answer(struct kh_nat_discovery *discovery, struct probe *probe,
     }
     if (message->class != KH_STUN_SUCCESS)
         return probe->aim == AIM_PLACES && refuse(probe);
-    if (!kh_stun_find_addr(message, KH_STUN_XOR_MAPPED_ADDRESS, &probe->mapped))
-        return false;
+    if (!kh_stun_find_addr(message, KH_STUN_XOR_MAPPED_ADDRESS, &mapped) || mapped.port == 0)
+        return false; /* no NAT has a port 0, so this server is none, or a liar */
+    probe->mapped = mapped;
     probe->answered = true;
     probe->over = true;
     discovery->local = datagram->to;

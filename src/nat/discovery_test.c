@@ -29,6 +29,7 @@ enum server {
     SERVER_TWO_PORTS,
     SERVER_HALF_DEAF,
     SERVER_OTHER_DEAD,
+    SERVER_LYING, /* tells another port each time, from 0 on */
     SERVER_DEAD
 };
 
@@ -51,6 +52,7 @@ struct world {
     struct flying flying[FLYING_MAX];
     size_t flying_count;
     size_t sent;
+    unsigned lies;
 };
 
 static struct kh_addr place(size_t n)
@@ -89,6 +91,7 @@ static void server_answers(struct world *world, size_t at, const struct flying *
     uint8_t data[128];
     struct kh_stun_message message;
     struct kh_stun_writer writer;
+    struct kh_addr mapped = in->from;
     struct kh_addr origin, other = place(at ^ (world->server == SERVER_TWO_PORTS ? 1 : 3));
     struct kh_datagram answer;
     uint32_t change = 0;
@@ -108,7 +111,9 @@ static void server_answers(struct world *world, size_t at, const struct flying *
         change = 0;
     else if (world->server != SERVER_ONE_PORT && (asks || world->server != SERVER_TWO_PORTS))
         kh_stun_add_addr(&writer, KH_STUN_OTHER_ADDRESS, &other);
-    kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &in->from);
+    if (world->server == SERVER_LYING)
+        mapped.port = (uint16_t)(world->lies++ * 1021 % 4000);
+    kh_stun_add_addr(&writer, KH_STUN_XOR_MAPPED_ADDRESS, &mapped);
     at ^= change >> 1; /* its bits are those of a place's number, one higher */
     origin = place(at);
     if ((world->server == SERVER_OTHER_DEAD && at != 0) ||
@@ -434,6 +439,21 @@ static void a_server_with_two_ports_tells_half(void **state)
     }
 }
 
+/* Or somebody on the way: nothing proves these answers. */
+static void a_server_may_lie(void **state)
+{
+    struct world world = {.server = SERVER_LYING};
+    const struct nat_preset *preset;
+    struct kh_nat_behaviour found;
+
+    (void)state;
+    for (size_t n = 0; (preset = nat_preset_at(n)) != NULL; n++) {
+        world.lies = 0;
+        (void)discover(&world, &preset->config, n, &found);
+        assert_true(found.port_min > 0 && found.port_min <= found.port_max);
+    }
+}
+
 /* ---- quick ---- */
 
 /* Plays a quick one; *out is the class when it was over, *early the class one round trip after the
@@ -604,6 +624,20 @@ static void a_quick_one_makes_do_with_the_main_socket(void **state)
     assert_int_equal(world.now - START, 4 * DELAY);
 }
 
+static void a_quick_one_may_be_lied_to(void **state)
+{
+    struct world world = {.server = SERVER_LYING};
+    const struct nat_preset *preset;
+    struct kh_nat_class early, found;
+
+    (void)state;
+    for (size_t n = 0; (preset = nat_preset_at(n)) != NULL; n++) {
+        world.lies = 0;
+        discover_quickly(&world, &preset->config, n, &early, &found);
+        assert_true(found.port_min > 0 && found.port_min <= found.port_max);
+    }
+}
+
 /* Nothing answers: no storm, and what the join told is all that is known. */
 static void a_quick_one_gives_up_soon(void **state)
 {
@@ -630,6 +664,8 @@ int main(void)
         cmocka_unit_test(a_server_with_one_port_cannot_tell),
         cmocka_unit_test(silence_of_a_dead_address_proves_nothing),
         cmocka_unit_test(a_server_with_two_ports_tells_half),
+        cmocka_unit_test(a_server_may_lie),
+        cmocka_unit_test(a_quick_one_may_be_lied_to),
         cmocka_unit_test(a_quick_one_recognises_every_kind),
         cmocka_unit_test(a_quick_one_tells_where_ports_lie),
         cmocka_unit_test(a_quick_one_on_a_lossy_path_errs_to_the_careful_side),

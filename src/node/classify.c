@@ -23,7 +23,8 @@ void kh_node_classify_aim(struct kh_node *node, const struct kh_node_view *view)
     struct kh_node_classify *classify = &node->classify;
 
     if (node->paths == KH_NODE_PATHS_RELAY || view->server.transport != KH_UDP ||
-        view->server.family != KH_FAMILY_IPV4 || is_same_network(&classify->view, view))
+        view->server.family != KH_FAMILY_IPV4 || view->mapped.port == 0 ||
+        is_same_network(&classify->view, view))
         return;
     classify->view = *view;
     classify->shown = KH_NAT_RULE_UNKNOWN;

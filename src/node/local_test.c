@@ -230,10 +230,28 @@ static void a_name_is_pinned_to_its_first_key(void **state)
     free(node);
 }
 
+static void a_place_without_a_port_is_not_looked_into(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_node_view view = {.server = addr_of("203.0.113.1:3478"),
+                                .local = addr_of("10.0.0.5"),
+                                .mapped = addr_of("203.0.113.9:61000")};
+
+    (void)state;
+    view.mapped.port = 0; /* only a liar says so */
+    kh_node_classify_aim(node, &view);
+    assert_false(node->classify.is_due);
+    view.mapped.port = 61000;
+    kh_node_classify_aim(node, &view);
+    assert_true(node->classify.is_due);
+    free(node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loopback_counts_only_where_nothing_better_is),
+        cmocka_unit_test(a_place_without_a_port_is_not_looked_into),
         cmocka_unit_test(what_the_server_sees_is_a_candidate_and_in_the_card),
         cmocka_unit_test(a_name_is_told_instead_of_private_addresses),
         cmocka_unit_test(a_mapped_port_is_told_while_its_base_is_ours),
