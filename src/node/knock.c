@@ -13,6 +13,7 @@
 #define WORD_FRESH_FOR KH_SECONDS(1)      /* then the peer's NAT has moved on */
 #define SAY_AGAIN KH_MILLISECONDS(150)    /* then after double the time, and so on */
 #define TIMES_SAID_MAX 5                  /* to 2.25 s: a third of all signals may be lost */
+#define KEEP_IDLE KH_SECONDS(10)          /* what won a punch, after the path left it */
 #define REST_AFTER_CHANCE KH_SECONDS(1)
 #define REST_AFTER_SKILL KH_MILLISECONDS(100)
 
@@ -38,6 +39,7 @@ void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbo
     punch->is_wished = false;
     punch->sampled_port = 0;
     punch->say_at = KH_NEVER;
+    punch->direct_since = 0;
     punch->stats.begun++;
     kh_log_line(&node->log, KH_LOG_INFO, "node %s %02x%02x", kh_punch_role_name(plan->role),
                 neighbour->id.bytes[0], neighbour->id.bytes[1]);
@@ -307,6 +309,7 @@ static void keep(struct kh_node *node, const struct kh_node_neighbour *neighbour
         if (node->punch.kept[i].port != 0)
             continue;
         node->punch.kept[i].port = port;
+        node->punch.kept[i].idle_at = 0;
         node->punch.kept[i].by = neighbour->id;
         return;
     }
@@ -355,23 +358,49 @@ void kh_node_knock_end(struct kh_node *node, struct kh_node_neighbour *neighbour
     punch->rest_until = kh_time_add(node->now, is_by_chance ? REST_AFTER_CHANCE : REST_AFTER_SKILL);
 }
 
+/* Notes since when what we keep carries nothing.  Without any path it may be this one that comes
+ * back; and while the sides do not agree yet, it goes to and fro. */
+static void watch_kept(struct kh_node *node)
+{
+    for (size_t i = 0; i < KH_NODE_KEPT_MAX; i++) {
+        struct kh_node_neighbour *neighbour = kh_node_find_neighbour(node, &node->punch.kept[i].by);
+        bool is_pathless =
+            neighbour != NULL && neighbour->peer != NULL && kh_peer_path(neighbour->peer) == NULL;
+
+        if (node->punch.kept[i].port == 0)
+            continue;
+        if (is_pathless || port_in_use(neighbour) == node->punch.kept[i].port)
+            node->punch.kept[i].idle_at = 0;
+        else if (node->punch.kept[i].idle_at == 0)
+            node->punch.kept[i].idle_at = node->now;
+    }
+}
+
 bool kh_node_knock_sweep(struct kh_node *node)
 {
     if (node->punch.phase != PUNCH_RESTS)
         return false;
+    watch_kept(node);
     for (size_t i = 0; i < KH_NODE_KEPT_MAX; i++) {
         uint16_t port = node->punch.kept[i].port;
-        struct kh_node_neighbour *neighbour = kh_node_find_neighbour(node, &node->punch.kept[i].by);
+        kh_time idle_at = node->punch.kept[i].idle_at;
 
-        if (port == 0 || port_in_use(neighbour) == port)
-            continue;
-        /* Without any path it may be this one that comes back. */
-        if (neighbour != NULL && neighbour->peer != NULL && kh_peer_path(neighbour->peer) == NULL)
+        if (port == 0 || idle_at == 0 || kh_time_since(node->now, idle_at) < KEEP_IDLE)
             continue;
         node->punch.kept[i].port = 0;
-        forget_spares(node, neighbour);
+        forget_spares(node, kh_node_find_neighbour(node, &node->punch.kept[i].by));
         kh_node_sockets_spend(node, port);
         return true;
     }
     return false;
+}
+
+kh_time kh_node_knock_sweep_at(const struct kh_node *node)
+{
+    kh_time at = KH_NEVER;
+
+    for (size_t i = 0; i < KH_NODE_KEPT_MAX; i++)
+        if (node->punch.kept[i].port != 0 && node->punch.kept[i].idle_at != 0)
+            at = kh_time_min(at, kh_time_add(node->punch.kept[i].idle_at, KEEP_IDLE));
+    return at;
 }

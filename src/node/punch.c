@@ -18,7 +18,8 @@
 #define UNSURE_AFTER KH_MILLISECONDS(150)
 /* So much may be sent in advance: eight full punches in a row, some forty of usual length. */
 #define CREDIT (7 * KH_PUNCH_PROBES_MAX * KH_NODE_PUNCH_COST)
-#define PROOFS_MAX 20                   /* asked for: at each of the five words of four punches */
+#define PROOFS_MAX 20 /* asked for: at each of the five words of four punches */
+#define LAST_FOR KH_SECONDS(2)
 #define WORD_GOOD_FOR KH_SECONDS(10)    /* then the holder is about to close */
 #define RETRY_SOON KH_MILLISECONDS(300) /* a busy NAT counted on: take a new sample at once … */
 #define SOON_MAX 3                      /* … so often */
@@ -198,6 +199,14 @@ static void fail(struct kh_node *node, struct kh_node_neighbour *neighbour)
     view->not_before = kh_time_add(node->now, is_soon ? RETRY_SOON : RETRY_FIRST << doublings);
 }
 
+/* For a moment the two sides may disagree: one has a direct path, the other nominates a relayed
+ * one, and its check of the direct one is still on its way to a socket of ours. */
+static bool has_lasted(const struct kh_node *node)
+{
+    return node->punch.direct_since != 0 &&
+           kh_time_since(node->now, node->punch.direct_since) >= LAST_FOR;
+}
+
 /* Goes on with the punch under way, or ends it if there is nothing left to be won. */
 static bool step_running(struct kh_node *node)
 {
@@ -205,9 +214,15 @@ static bool step_running(struct kh_node *node)
 
     if (node->punch.phase == PUNCH_RESTS || kh_node_knock_is_waiting_for_sockets(node))
         return false;
+    if (neighbour == NULL || !is_direct(neighbour))
+        node->punch.direct_since = 0;
+    else if (node->punch.direct_since == 0)
+        node->punch.direct_since = node->now;
     if (neighbour == NULL || !is_there(neighbour) || !may_punch(node)) {
         kh_node_knock_end(node, neighbour);
     } else if (is_direct(neighbour)) {
+        if (!has_lasted(node))
+            return false;
         node->punch.stats.succeeded++;
         kh_node_knock_end(node, neighbour);
     } else if (kh_node_knock_is_over(node)) {
@@ -263,9 +278,11 @@ kh_time kh_node_punch_timeout(const struct kh_node *node)
     kh_time at = KH_NEVER;
 
     if (node->punch.phase != PUNCH_RESTS)
-        return kh_node_knock_timeout(node);
+        return node->punch.direct_since != 0 ? kh_time_add(node->punch.direct_since, LAST_FOR)
+                                             : kh_node_knock_timeout(node);
+    at = kh_node_knock_sweep_at(node);
     if (!may_punch(node))
-        return KH_NEVER;
+        return at;
     for (size_t i = 0; i < node->neighbour_count; i++) {
         struct kh_punch_plan plan;
         struct kh_addr target;

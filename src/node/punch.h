@@ -43,8 +43,10 @@ struct kh_node_punch {
     kh_time wait_until;    /* for the sample, or the peer's */
     kh_time rest_until;    /* no other punch before this */
     kh_time paid_until;    /* all datagrams so far would have left, one each KH_NODE_PUNCH_COST */
+    kh_time direct_since;  /* the path to whom we punch with; 0: it is not direct */
     struct {
-        uint16_t port; /* 0: none */
+        uint16_t port;   /* 0: none */
+        kh_time idle_at; /* since then it carries nothing; 0: it does */
         struct kh_room_member_id by;
     } kept[KH_NODE_KEPT_MAX];
     struct kh_node_punch_stats stats;
@@ -100,5 +102,6 @@ void kh_node_knock_end(struct kh_node *node, struct kh_node_neighbour *neighbour
 kh_time kh_node_knock_timeout(const struct kh_node *node);
 /* Gives back sockets that won a punch and carry nothing any more. */
 bool kh_node_knock_sweep(struct kh_node *node);
+kh_time kh_node_knock_sweep_at(const struct kh_node *node);
 
 #endif

@@ -163,6 +163,7 @@ SCENARIO(a_forgotten_hole_is_punched_again)
     struct pair pair = add_pair(sim, "symmetric-random", "port-restricted-random");
 
     CHECK(join_and_punch(sim, &pair));
+    CHECK(sim_run(sim, KH_SECONDS(5))); /* until the punch is over */
     nat_rebind(
         net_nat(sim_net(sim), dice_chance(sim_dice(sim), 0.5) ? pair.alice_box : pair.bob_box));
     sim_say(sim, pair.alice);
