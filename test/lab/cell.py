@@ -13,7 +13,7 @@ from chat import Failure, Party, make_certificate, need_programs
 from network import SECOND_IP, SERVER_IP, SERVER_IP6, SERVER_NAME, Lab
 
 WORDS_WITHIN = 15.0  # s
-DIRECT_WITHIN = 20.0  # s after the later start; then it is called none
+DIRECT_WITHIN = 60.0  # s after the later start; a punch that failed is tried again after 30 or so
 STAYS_RELAYED = 8.0  # s to watch a pair that physics gives to the relay
 SETTLED = 0.5  # s that a path must last to be believed
 SPEAK_EVERY = 0.5  # s, while the path is not direct yet

@@ -125,17 +125,26 @@ def counts(cells):
 def sentence(cells):
     count = counts(cells)
     return (f'Of {count["pairs"]} pairs physics lets {count["must"]} meet directly; '
-            f'{count["must_direct"]} of those did in every try, and {count["others_direct"]} of the '
+            f'{count["must_direct"]} of those did in every try, and {count["others_direct"]} of the\n'
             f'others. {count["connected"]} pairs talked in every try.')
+
+
+def in_brief(result):
+    """Without addresses, which mean nothing outside their lab."""
+    kept = ('kind', 'candidate', 'transport')
+    return {**result, 'paths': [path and {key: path[key] for key in kept}
+                                for path in result.get('paths', [])]}
 
 
 def write(path, run, cells, results):
     lines = [
         '# Who reaches whom', '',
-        f'`{run["command"]}` on {run["date"]}: real programs in network namespaces, '
-        f'{run["tries"]} tries a pair, {run["delay_ms"]:g} ms one way on the line of each site: '
-        f'{2 * run["delay_ms"]:g} ms to the server and back, {4 * run["delay_ms"]:g} ms from site '
-        'to site and back.', '',
+        f'`{run["command"]}` on {run["date"]}: the real programs in network namespaces, '
+        f'{run["tries"]} tries a pair, {run["delay_ms"]:g} ms one way on the',
+        f'line of each site, so {2 * run["delay_ms"]:g} ms to the server and back, and '
+        f'{4 * run["delay_ms"]:g} ms from site to site and back. The server has a name, two',
+        'IPv4 addresses, an IPv6 address, and TLS at port 443. Every try is there as JSON beside this '
+        'page; what each pair should', 'manage follows from one table in `test/lab/sites.py`.', '',
         sentence(cells), '', '## The table', '',
         'Median seconds from the later start to the direct path; *r*: relayed, with the time to the '
         'relayed path; *t*: TCP;', '*s*: sealed signals only.', '', *table(cells), '',
@@ -149,7 +158,7 @@ def write(path, run, cells, results):
     with open(path + '.md', 'w', encoding='utf-8') as file:
         file.write('\n'.join(lines))
     with open(path + '.json', 'w', encoding='utf-8') as file:
-        rows = ',\n'.join(json.dumps(result, sort_keys=True) for result in results)
+        rows = ',\n'.join(json.dumps(in_brief(result), sort_keys=True) for result in results)
         file.write(f'{{"run": {json.dumps(run)},\n"tries": [\n{rows}\n]}}\n')
 
 

@@ -18,7 +18,7 @@ DELAY = 20  # ms, one way, of each site's line
 LIFETIME = 600  # s, of a mapping; the longest it may outlive a killed program
 SHORT_LIFETIME = 10  # s
 DIRECT_WITHIN = 1.5  # s after the later start; about 0.25 on a quiet machine
-UPNP_WITHIN = 4.0  # s: the search for a router alone takes one
+UPNP_WITHIN = 4.0  # s: miniupnpc searches for a router for one, whatever it finds
 SKIPPED = 77  # what Meson takes for "not here"
 
 

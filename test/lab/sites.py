@@ -124,7 +124,8 @@ def expect(a, b):
                                          'opens towards one port of the other, which draws each '
                                          'at random: one datagram in 64,512 fits.')
     return Expectation(RELAY, False, 'Each side draws a new port for each destination, and both '
-                                     'must fit: one datagram in 64,512 squared.')
+                                     'must fit: one datagram in 64,512 × 64,512, or 64,512 × 512 '
+                                     'where one has a block.')
 
 
 def relay_goal(a, b):

@@ -321,6 +321,28 @@ SCENARIO(two_homes_of_one_provider_meet_by_its_hairpin)
     return meet_at(sim, home, sim_add_inner_site(sim, provider, "port-restricted"));
 }
 
+/* What the server sees leads nowhere inside; what the home routers grant does, since the provider's
+ * inside routes between homes. */
+SCENARIO(two_homes_of_one_provider_meet_by_granted_ports)
+{
+    int provider, alice, bob;
+
+    sim_set_line(sim, &(struct net_line){.delay = KH_MILLISECONDS(10)});
+    sim_add_relay(sim);
+    provider = sim_add_site(sim, "symmetric-random");
+    alice = sim_add_member(sim, "alice", sim_add_inner_site(sim, provider, "port-restricted"));
+    bob = sim_add_member(sim, "bob", sim_add_inner_site(sim, provider, "port-restricted"));
+    sim_join(sim, alice);
+    sim_map_port(sim, alice);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    sim_join(sim, bob);
+    sim_map_port(sim, bob);
+    CHECK(sim_run(sim, KH_SECONDS(1)));
+    CHECK(sim_contact(sim, alice, bob)->path.remote.ip[0] == 100);
+    CHECK(sim_contact(sim, bob, alice)->path.remote.ip[0] == 100);
+    return talk(sim, alice, bob);
+}
+
 SCENARIO(ipv6_only_pair)
 {
     int alice = sim_add_member(sim, "alice", sim_add_site(sim, "symmetric-random"));
@@ -701,6 +723,7 @@ static const struct scenario scenarios[] = {
     NAMED(behind_one_symmetric_nat_they_meet_inside),
     NAMED(double_nat),
     NAMED(two_homes_of_one_provider_meet_by_its_hairpin),
+    NAMED(two_homes_of_one_provider_meet_by_granted_ports),
     NAMED(ipv6_only_pair),
     NAMED(ipv6_helps_symmetric_nats),
     NAMED(both_families_meet_ipv4_alone),
