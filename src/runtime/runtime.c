@@ -277,6 +277,8 @@ static void on_name_answered(void *context, const struct kh_mdns_answer *answer)
 {
     struct kh_runtime *runtime = context;
 
+    if (runtime->note.left)
+        return;
     kh_node_named(runtime->node, kh_io_clock_now(), answer->name, answer->family, answer->addrs,
                   answer->addr_count);
     drain(runtime);
