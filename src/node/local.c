@@ -94,6 +94,13 @@ static bool is_free(const struct kh_node *node, size_t slot)
     return true;
 }
 
+/* Neighbours' addresses that are only for who has such a one too may be for us now (peering.c). */
+static void reconsider_remotes(struct kh_node *node)
+{
+    for (size_t i = 0; i < node->neighbour_count; i++)
+        node->neighbours[i]->given.remotes = 0; /* what is given twice changes nothing */
+}
+
 /* Returns true if it was not there yet. */
 static bool want(struct kh_node *node, const struct kh_ice_candidate *candidate)
 {
@@ -111,6 +118,8 @@ static bool want(struct kh_node *node, const struct kh_ice_candidate *candidate)
     }
     assert(slot < LOCALS_MAX);
     node->locals[slot] = (struct kh_node_local){.in_use = true, .candidate = *candidate};
+    if (!is_far(&candidate->base))
+        reconsider_remotes(node);
     return true;
 }
 

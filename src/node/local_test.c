@@ -137,7 +137,6 @@ static void a_mapped_port_is_told_while_its_base_is_ours(void **state)
     free(node);
 }
 
-/* A place in the table is not taken again before every neighbour knows that its owner is gone. */
 /* Twins of the hosts, and the port as the server sees it, behind all that goes by UDP. */
 static void tcp_is_told_once_somebody_needs_it(void **state)
 {
@@ -188,6 +187,7 @@ static void who_hides_tells_no_tcp_either(void **state)
     free(node);
 }
 
+/* A place in the table is not taken again before every neighbour knows that its owner is gone. */
 static void a_place_is_free_when_all_neighbours_know(void **state)
 {
     struct kh_node *node = calloc(1, sizeof *node);
@@ -206,6 +206,30 @@ static void a_place_is_free_when_all_neighbours_know(void **state)
     node->addrs[0] = addr_of("10.0.0.7");
     assert_true(kh_node_update_locals(node));
     assert_true(node->locals[0].in_use);
+    free(neighbour);
+    free(node);
+}
+
+/* Loopback in a card is for members on loopback: who learns only later that it is one, by its place
+ * at the relay for example, must not have passed over it for good. */
+static void remotes_are_given_again_to_who_gets_such_an_address(void **state)
+{
+    struct kh_node *node = calloc(1, sizeof *node);
+    struct kh_node_neighbour *neighbour = calloc(1, sizeof *neighbour);
+    struct kh_addr theirs = addr_of("127.0.0.1:5000");
+
+    (void)state;
+    node->neighbours[node->neighbour_count++] = neighbour;
+    node->paths = KH_NODE_PATHS_RELAY;
+    neighbour->given.remotes = 3; /* looked at, and passed over */
+    assert_false(kh_node_make_reachable(node, &theirs));
+    node->relayed.addr6 = addr_of("[2001:db8::5]:6000");
+    assert_true(kh_node_update_locals(node));
+    assert_int_equal(neighbour->given.remotes, 3);
+    node->relayed.addr4 = addr_of("127.0.0.1:6000");
+    assert_true(kh_node_update_locals(node));
+    assert_true(kh_node_make_reachable(node, &theirs));
+    assert_int_equal(neighbour->given.remotes, 0);
     free(neighbour);
     free(node);
 }
@@ -258,6 +282,7 @@ int main(void)
         cmocka_unit_test(tcp_is_told_once_somebody_needs_it),
         cmocka_unit_test(who_hides_tells_no_tcp_either),
         cmocka_unit_test(a_place_is_free_when_all_neighbours_know),
+        cmocka_unit_test(remotes_are_given_again_to_who_gets_such_an_address),
         cmocka_unit_test(a_name_is_pinned_to_its_first_key),
     };
 

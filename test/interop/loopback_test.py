@@ -123,8 +123,8 @@ class Loopback(unittest.TestCase):
         self.processes.append(Process(*arguments, **options))
         return self.processes[-1]
 
-    def serve(self):
-        self.server = self.start(KNOTHOLED, "--listen", "127.0.0.1:0")
+    def serve(self, *options):
+        self.server = self.start(KNOTHOLED, "--listen", "127.0.0.1:0", *options)
         self.port = int(self.server.error_line(r"^knotholed ready on 127\.0\.0\.1:(\d+)$")[1])
         return self.server
 
@@ -218,6 +218,8 @@ class Loopback(unittest.TestCase):
                  f"cannot listen on 127.0.0.1:{self.port}: another program uses this port"),
                 (["--listen", "192.0.2.77:0"], 1, "cannot listen on 192.0.2.77:0"),
                 (["--listen", "here"], 2, "--listen needs an address"),
+                (["--config", "/nowhere/at/all"], 2, "cannot read /nowhere/at/all"),
+                (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], 1, "cannot read /nowhere"),
                 (["--tea"], 2, "there is no option --tea")):
             done = subprocess.run([KNOTHOLED, *arguments], capture_output=True, text=True,
                                   timeout=PATIENCE)
@@ -363,6 +365,16 @@ class Loopback(unittest.TestCase):
         bob.event("member", name="Alice", state="gone")
         bob.close_input()
         self.assertEqual(bob.code(), 0)
+
+    def test_two_at_once_meet_at_the_relay(self):
+        self.serve("--allow-private-peers")
+        link = self.new_link()
+        alice, bob = (self.chat(link, name, "--ice", "relay") for name in ("Alice", "Bob"))
+        for one in (alice, bob):
+            one.event("path", kind="relayed", candidate="relay", local_candidate="relay")
+            one.event("open")
+        alice.type("through the fence")
+        bob.event("message", text="through the fence", via="channel")
 
     def test_first_words_travel_with_the_join(self):
         self.serve()
