@@ -252,8 +252,10 @@ enum kh_status kh_ice_agent_add_remote(struct kh_ice_agent *agent, kh_time now,
     if (!kh_ice_addr_is_usable(&entry.addr) || !is_tcp_sound(candidate))
         return KH_ERR_FORMAT;
     at = kh_ice_remote_find(agent, &entry.addr);
-    if (at == KH_ICE_NOWHERE)
+    if (at == KH_ICE_NOWHERE && kh_ice_may_store(&agent->told_until, now, KH_ICE_TOLD_BURST))
         at = kh_ice_remote_store(agent, &entry);
+    else if (at == KH_ICE_NOWHERE)
+        return KH_ERR_FULL;
     else if (agent->remotes[at].kind == KH_ICE_PEER_REFLEXIVE)
         agent->remotes[at] = entry; /* RFC 8838 11.4: now we know what it is */
     else

@@ -32,6 +32,8 @@
  * address asks for a check, without end. */
 #define KH_ICE_LEARN_PERIOD KH_SECONDS(5)
 #define KH_ICE_LEARN_BURST 16
+/* Addresses told: those of two cards, then likewise.  It may be anybody's that the peer names. */
+#define KH_ICE_TOLD_BURST (2 * KH_ICE_CANDIDATES_MAX)
 #define KH_ICE_REST KH_MILLISECONDS(500) /* doubled with each stray answer, to half a minute */
 #define KH_ICE_REST_DOUBLINGS 6
 #define KH_ICE_INSTANCES_MAX 8 /* a peer begins anew now and then; older ones are forgotten */
@@ -49,8 +51,9 @@
 /* RFC 6544 6.2 leaves the order to priorities; ours starts no connection in the time in which UDP
  * usually answers. */
 #define KH_ICE_TCP_HOLD KH_MILLISECONDS(500)
-#define KH_ICE_TCP_LASTING KH_SECONDS(5) /* a connection that lasted so long is made anew at once  \
-                                          */
+#define KH_ICE_TCP_LASTING                                                                         \
+    KH_SECONDS(5) /* a connection that lasted so long is made anew at once                         \
+                   */
 /* Two NATs that answer an early SYN with a reset let two in that pass each other: each side tries
  * about three times a second, so that with 40 ms between the NATs the median is a second. */
 #define KH_ICE_TCP_MUTUAL_PAUSE KH_MILLISECONDS(50)
@@ -157,6 +160,7 @@ struct kh_ice_agent {
     uint64_t turns;                           /* given out by the triggered-check queue */
     kh_time pace_at;       /* when the checks sent so far would all have been due at one per Ta */
     kh_time learned_until; /* see KH_ICE_LEARN_PERIOD */
+    kh_time told_until;    /* likewise */
     kh_time patience_at;
     kh_time tcp_at;     /* no ordinary check opens a TCP connection before */
     kh_time consent_at; /* of the next consent check on the selected pair */
@@ -190,6 +194,8 @@ uint8_t kh_ice_remote_find(const struct kh_ice_agent *agent, const struct kh_add
 /* Stores it, giving up something of no use if the table is full; NOWHERE if all is of use. */
 uint8_t kh_ice_local_store(struct kh_ice_agent *agent, const struct kh_ice_entry *entry);
 uint8_t kh_ice_remote_store(struct kh_ice_agent *agent, const struct kh_ice_entry *entry);
+/* Takes one of a burst that is had again, one each KH_ICE_LEARN_PERIOD; false if none is left. */
+bool kh_ice_may_store(kh_time *until, kh_time now, unsigned burst);
 
 /* ---- pair.c ---- */
 struct kh_addr kh_ice_pair_from(const struct kh_ice_agent *agent, const struct kh_ice_pair *pair);

@@ -250,3 +250,13 @@ uint8_t kh_ice_remote_store(struct kh_ice_agent *agent, const struct kh_ice_entr
         agent->remotes[at] = *entry;
     return at;
 }
+
+bool kh_ice_may_store(kh_time *until, kh_time now, unsigned burst)
+{
+    kh_time from = *until > now ? *until : now;
+
+    if (kh_time_since(from, now) >= burst * KH_ICE_LEARN_PERIOD)
+        return false;
+    *until = kh_time_add(from, KH_ICE_LEARN_PERIOD);
+    return true;
+}

@@ -136,7 +136,8 @@ void kh_ice_agent_restart(struct kh_ice_agent *agent, kh_time now,
                           const struct kh_ice_credentials *local);
 
 /* Duplicates are KH_OK and change nothing; KH_ERR_FULL past KH_ICE_CANDIDATES_MAX, once nothing
- * that was only overheard or told before a restart can make room; KH_ERR_FORMAT for an address that
+ * that was only overheard or told before a restart can make room, and for a remote one if too many
+ * were told lately; KH_ERR_FORMAT for an address that
  * can be nobody's: without port, unspecified, multicast, or of another family than its base; and
  * for TCP with which nothing can be done. */
 KH_MUST_USE enum kh_status kh_ice_agent_add_local(struct kh_ice_agent *agent, kh_time now,

@@ -117,16 +117,6 @@ static bool settle_roles(struct kh_ice_agent *agent, const struct kh_stun_messag
     return true;
 }
 
-static bool may_learn(struct kh_ice_agent *agent, kh_time now)
-{
-    kh_time from = agent->learned_until > now ? agent->learned_until : now;
-
-    if (kh_time_since(from, now) >= KH_ICE_LEARN_BURST * KH_ICE_LEARN_PERIOD)
-        return false;
-    agent->learned_until = kh_time_add(from, KH_ICE_LEARN_PERIOD);
-    return true;
-}
-
 /* RFC 8445 7.3.1.3: an address we were not told of is a candidate all the same. */
 static uint8_t learn_remote(struct kh_ice_agent *agent, kh_time now, const struct kh_addr *from,
                             uint32_t priority)
@@ -139,7 +129,8 @@ static uint8_t learn_remote(struct kh_ice_agent *agent, kh_time now, const struc
                                  .generation = agent->generation};
     uint8_t found = kh_ice_remote_find(agent, from);
 
-    if (found != KH_ICE_NOWHERE || !may_learn(agent, now))
+    if (found != KH_ICE_NOWHERE ||
+        !kh_ice_may_store(&agent->learned_until, now, KH_ICE_LEARN_BURST))
         return found;
     /* The peer may have moved, or its NAT forgotten it: is the path we use still good? */
     kh_ice_consent_hurry(agent, now, KH_ICE_HURRY_STRANGER);

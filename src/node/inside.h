@@ -85,6 +85,8 @@ struct kh_node_neighbour {
         uint32_t remotes; /* bit i: see remote_candidate */
         bool credentials;
     } given;
+    bool is_renewed;        /* other credentials, or another certificate, than the peer was given */
+    kh_time renewals_until; /* see peering.c */
     struct kh_node_punch_view punch;
     bool doubted; /* its channel or path is silent: see alert.c */
     bool timeout_due;

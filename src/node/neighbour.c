@@ -142,10 +142,15 @@ void kh_node_take_card(struct kh_node *node, struct kh_node_neighbour *neighbour
 {
     const struct kh_room_card *old = &neighbour->card;
     bool renamed = strcmp(old->name, card->name) != 0;
+    bool is_other = memcmp(old->fingerprint, card->fingerprint, KH_SHA256_LEN) != 0;
+    bool is_anew =
+        strcmp(old->ufrag, card->ufrag) != 0 || strcmp(old->password, card->password) != 0;
 
-    if (neighbour->peer != NULL && memcmp(old->fingerprint, card->fingerprint, KH_SHA256_LEN) != 0)
+    neighbour->is_renewed =
+        neighbour->is_renewed || (neighbour->given.credentials && (is_other || is_anew));
+    if (neighbour->peer != NULL && is_other)
         kh_node_drop_peer(node, neighbour);
-    if (strcmp(old->ufrag, card->ufrag) != 0 || strcmp(old->password, card->password) != 0)
+    if (is_anew)
         neighbour->given.credentials = false;
     neighbour->given.remotes = 0; /* what is given twice changes nothing */
     note_withdrawn(neighbour, card);

@@ -11,6 +11,11 @@
 #define REBUILD_FIRST KH_SECONDS(1)
 #define REBUILD_MAX KH_SECONDS(30)
 #define TCP_PORT_MIN 1024
+/* A member keeps its credentials and its certificate as long as it stays.  Each time they are
+ * others all its candidates are checked anew, so whom they name should not depend on how often it
+ * says so: a few times at once, then one each period. */
+#define RENEWALS_MAX 3
+#define RENEWAL_PERIOD KH_SECONDS(300)
 
 /* ---- what it says ---- */
 
@@ -251,13 +256,34 @@ static bool give_remote(struct kh_node *node, struct kh_node_neighbour *neighbou
     return false;
 }
 
+/* When it may be given what its card says. */
+static kh_time renewal_at(const struct kh_node_neighbour *neighbour)
+{
+    kh_duration credit = (RENEWALS_MAX - 1) * RENEWAL_PERIOD;
+
+    return neighbour->is_renewed && neighbour->renewals_until > credit
+               ? neighbour->renewals_until - credit
+               : 0;
+}
+
+static void pay_renewal(const struct kh_node *node, struct kh_node_neighbour *neighbour)
+{
+    if (!neighbour->is_renewed)
+        return;
+    neighbour->is_renewed = false;
+    if (neighbour->renewals_until < node->now)
+        neighbour->renewals_until = node->now;
+    neighbour->renewals_until = kh_time_add(neighbour->renewals_until, RENEWAL_PERIOD);
+}
+
 static bool give_credentials(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     struct kh_ice_credentials remote = {.ufrag = ""};
 
-    if (neighbour->given.credentials)
+    if (neighbour->given.credentials || renewal_at(neighbour) > node->now)
         return false;
     neighbour->given.credentials = true;
+    pay_renewal(node, neighbour);
     memcpy(remote.ufrag, neighbour->card.ufrag, sizeof remote.ufrag);
     memcpy(remote.password, neighbour->card.password, sizeof remote.password);
     if (!kh_ice_credentials_are_valid(&remote)) {
@@ -343,7 +369,9 @@ bool kh_node_step_peer(struct kh_node *node, struct kh_node_neighbour *neighbour
 
 kh_time kh_node_peer_timeout(const struct kh_node *node, const struct kh_node_neighbour *neighbour)
 {
-    if (neighbour->peer != NULL)
+    if (neighbour->peer != NULL && neighbour->given.credentials)
         return kh_peer_timeout(neighbour->peer);
+    if (neighbour->peer != NULL)
+        return kh_time_min(kh_peer_timeout(neighbour->peer), renewal_at(neighbour));
     return node->life == LIFE_STAYING ? neighbour->rebuild_at : KH_NEVER;
 }

@@ -20,6 +20,11 @@
 #define SEEK_FIRST KH_SECONDS(8) /* checks have backed off to seconds by then: begin them anew */
 #define LOST_FIRST KH_SECONDS(1)
 #define RETRY_MAX KH_SECONDS(30)
+#define RETRY_SOON KH_MILLISECONDS(20)
+/* What the peer says makes us look again at once: so often, and then once a minute.  It may say
+ * without end that it is where others are. */
+#define NEWS_MAX 8
+#define NEWS_PERIOD KH_SECONDS(60)
 #define PATHLESS_TICK KH_SECONDS(1) /* nothing the channel sends can arrive: it need not hurry */
 
 enum path_state {
@@ -54,12 +59,13 @@ struct kh_peer {
     struct kh_ice_path path; /* while PATH_UP */
     kh_time retry_at;        /* KH_NEVER while PATH_NONE and PATH_UP */
     kh_duration backoff;
-    bool start_due;    /* a path appeared or changed, and the channel does not know yet */
-    bool lost_due;     /* an event to give */
-    bool reset_due;    /* another */
-    bool recheck_due;  /* the next timeout checks all pairs again */
-    bool started;      /* the channel was told of a path */
-    bool channel_over; /* closed or failed */
+    bool start_due;     /* a path appeared or changed, and the channel does not know yet */
+    bool lost_due;      /* an event to give */
+    bool reset_due;     /* another */
+    kh_time news_until; /* see NEWS_PERIOD */
+    bool recheck_due;   /* the next timeout checks all pairs again */
+    bool started;       /* the channel was told of a path */
+    bool channel_over;  /* closed or failed */
     struct way heard[HEARD_MAX];
     size_t heard_next;
     struct held held[HELD_MAX];
@@ -171,7 +177,20 @@ static void retry_soon(struct kh_peer *peer)
     if (peer->state != PATH_LOST)
         return;
     peer->backoff = LOST_FIRST;
-    peer->retry_at = kh_time_min(peer->retry_at, kh_time_add(peer->now, KH_MILLISECONDS(20)));
+    peer->retry_at = kh_time_min(peer->retry_at, kh_time_add(peer->now, RETRY_SOON));
+}
+
+/* The same for what the peer says changed; but after that we go on as before. */
+static void retry_for_news(struct kh_peer *peer)
+{
+    kh_time soon = kh_time_add(peer->now, RETRY_SOON);
+    kh_time from = peer->news_until > peer->now ? peer->news_until : peer->now;
+
+    if (peer->state != PATH_LOST || peer->retry_at <= soon ||
+        kh_time_since(from, peer->now) >= NEWS_MAX * NEWS_PERIOD)
+        return;
+    peer->news_until = kh_time_add(from, NEWS_PERIOD);
+    peer->retry_at = soon;
 }
 
 void kh_peer_set_remote(struct kh_peer *peer, kh_time now, const struct kh_ice_credentials *remote)
@@ -180,7 +199,7 @@ void kh_peer_set_remote(struct kh_peer *peer, kh_time now, const struct kh_ice_c
     kh_ice_agent_set_remote(peer->agent, now, remote);
     if (peer->state == PATH_NONE)
         enter(peer, PATH_SEEKING);
-    retry_soon(peer);
+    retry_for_news(peer);
 }
 
 enum kh_status kh_peer_add_local(struct kh_peer *peer, kh_time now,
@@ -195,7 +214,7 @@ enum kh_status kh_peer_add_remote(struct kh_peer *peer, kh_time now,
                                   const struct kh_ice_candidate *candidate)
 {
     begin_input(peer, now);
-    retry_soon(peer);
+    retry_for_news(peer);
     return kh_ice_agent_add_remote(peer->agent, now, candidate);
 }
 
