@@ -154,7 +154,7 @@ def matrix(options):
     if options.page:
         page.write(options.page, run, cells, results)
         print(f'written: {options.page}.md and {options.page}.json')
-    page.print_summary(run, cells)
+    page.print_summary(run, cells, results)
     return 1 if any(cell['failures'] or cell['missed'] for cell in cells) else 0
 
 
