@@ -303,17 +303,41 @@ kh_time kh_node_knock_timeout(const struct kh_node *node)
 
 /* ---- the end ---- */
 
-static void keep(struct kh_node *node, const struct kh_node_neighbour *neighbour, uint16_t port)
+/* The one kept longest for this neighbour, if two are; else the first that is free. */
+static size_t place_for(const struct kh_node *node, const struct kh_room_member_id *by)
 {
+    size_t free_at = KH_NODE_KEPT_MAX, oldest = KH_NODE_KEPT_MAX, count = 0;
+
     for (size_t i = 0; i < KH_NODE_KEPT_MAX; i++) {
-        if (node->punch.kept[i].port != 0)
+        bool is_free = node->punch.kept[i].port == 0;
+
+        if (is_free && free_at == KH_NODE_KEPT_MAX)
+            free_at = i;
+        if (is_free || memcmp(&node->punch.kept[i].by, by, sizeof *by) != 0)
             continue;
-        node->punch.kept[i].port = port;
-        node->punch.kept[i].idle_at = 0;
-        node->punch.kept[i].by = neighbour->id;
+        count++;
+        if (oldest == KH_NODE_KEPT_MAX ||
+            node->punch.kept[i].kept_at < node->punch.kept[oldest].kept_at)
+            oldest = i;
+    }
+    return count < KH_NODE_KEPT_EACH ? free_at : oldest;
+}
+
+void kh_node_knock_keep(struct kh_node *node, const struct kh_room_member_id *by, uint16_t port)
+{
+    size_t at = place_for(node, by);
+
+    /* Those of members that left are kept a little, so it may be full: then it stays no longer. */
+    if (at == KH_NODE_KEPT_MAX) {
+        kh_node_sockets_spend(node, port);
         return;
     }
-    assert(false); /* one for each neighbour, and one more while it moves */
+    if (node->punch.kept[at].port != 0)
+        kh_node_sockets_spend(node, node->punch.kept[at].port);
+    node->punch.kept[at].port = port;
+    node->punch.kept[at].kept_at = node->now;
+    node->punch.kept[at].idle_at = 0;
+    node->punch.kept[at].by = *by;
 }
 
 static uint16_t port_in_use(const struct kh_node_neighbour *neighbour)
@@ -345,7 +369,7 @@ void kh_node_knock_end(struct kh_node *node, struct kh_node_neighbour *neighbour
         forget_spares(node, neighbour);
     for (size_t i = 0; i < punch->socket_count; i++) {
         if (punch->sockets[i] == used)
-            keep(node, neighbour, used);
+            kh_node_knock_keep(node, &neighbour->id, used);
         else
             kh_node_sockets_spend(node, punch->sockets[i]);
     }

@@ -11,7 +11,10 @@
 
 /* In the long run, whoever asks: four datagrams a second, 14,400 in an hour. */
 #define KH_NODE_PUNCH_COST KH_MILLISECONDS(250)
-#define KH_NODE_KEPT_MAX (2 * KH_ROOM_MEMBERS_MAX) /* sockets that won a punch, old and new */
+/* What the path uses, and what it used before: it may go back there. */
+#define KH_NODE_KEPT_EACH 2
+#define KH_NODE_KEPT_MAX                                                                           \
+    (KH_NODE_KEPT_EACH * KH_ROOM_MEMBERS_MAX) /* sockets that won a punch, old and new */
 
 enum kh_node_punch_phase {
     PUNCH_RESTS,
@@ -45,7 +48,8 @@ struct kh_node_punch {
     kh_time paid_until;    /* all datagrams so far would have left, one each KH_NODE_PUNCH_COST */
     kh_time direct_since;  /* the path to whom we punch with; 0: it is not direct */
     struct {
-        uint16_t port;   /* 0: none */
+        uint16_t port; /* 0: none */
+        kh_time kept_at;
         kh_time idle_at; /* since then it carries nothing; 0: it does */
         struct kh_room_member_id by;
     } kept[KH_NODE_KEPT_MAX];
@@ -100,6 +104,8 @@ bool kh_node_knock_is_over(const struct kh_node *node);
 /* neighbour may be NULL: it is gone. */
 void kh_node_knock_end(struct kh_node *node, struct kh_node_neighbour *neighbour);
 kh_time kh_node_knock_timeout(const struct kh_node *node);
+/* Keeps this one open, for the path to this neighbour. */
+void kh_node_knock_keep(struct kh_node *node, const struct kh_room_member_id *by, uint16_t port);
 /* Gives back sockets that won a punch and carry nothing any more. */
 bool kh_node_knock_sweep(struct kh_node *node);
 kh_time kh_node_knock_sweep_at(const struct kh_node *node);

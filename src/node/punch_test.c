@@ -160,6 +160,38 @@ static void who_is_nowhere_has_few_checks_sent_for_her(void **state)
     assert_int_equal(node->punch.stats.begun, 0);
 }
 
+static size_t count_kept(void)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < KH_NODE_KEPT_MAX; i++)
+        count += node->punch.kept[i].port != 0;
+    return count;
+}
+
+/* She lets a path that was punched die, and another, and so on; as herself, then as others. */
+static void paths_that_come_and_go_keep_no_sockets(void **state)
+{
+    struct kh_room_member_id id = mallory->id;
+
+    (void)state;
+    for (uint16_t i = 1; i <= 500; i++) {
+        node->now++;
+        kh_node_knock_keep(node, &id, (uint16_t)(40000 + i));
+    }
+    assert_int_equal(count_kept(), KH_NODE_KEPT_EACH);
+    assert_int_equal(node->sockets.spent_count, 500 - KH_NODE_KEPT_EACH);
+    assert_int_equal(node->sockets.spent[0], 40001);
+    assert_int_equal(node->sockets.spent[1], 40002);
+    for (uint16_t i = 1; i <= 500; i++) {
+        id.bytes[1] = (uint8_t)i;
+        id.bytes[2] = (uint8_t)(i >> 8);
+        kh_node_knock_keep(node, &id, (uint16_t)(50000 + i));
+    }
+    assert_int_equal(count_kept(), KH_NODE_KEPT_MAX);
+    assert_int_equal(node->sockets.spent_count, 1000 - KH_NODE_KEPT_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +201,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(who_is_nowhere_has_few_checks_sent_for_her, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(paths_that_come_and_go_keep_no_sockets, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
