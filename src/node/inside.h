@@ -129,6 +129,7 @@ struct kh_node {
     char name[KH_ROOM_NAME_MAX + 1];
     char local_name[KH_TEXT_LOCAL_NAME_MAX + 1];
     struct kh_node_question questions[KH_NODE_QUESTIONS_MAX];
+    kh_time names_until; /* see names.c */
     struct kh_addr servers[KH_RENDEZVOUS_SERVERS_MAX];
     size_t server_count;
     struct kh_ice_credentials credentials; /* one pair for all neighbours: it stands in the card */

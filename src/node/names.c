@@ -11,6 +11,9 @@
 #include <string.h>
 
 #define ASKED_MAX 16 /* for one member in one stay: a card may change, but not for ever */
+/* For all members, who may come again as others: each question is heard by the whole link. */
+#define BURST 64
+#define PERIOD KH_SECONDS(5)
 
 static bool is_same(const struct kh_room_named *a, const struct kh_room_named *b)
 {
@@ -46,7 +49,18 @@ static struct kh_node_question *find_question(struct kh_node *node, const char *
     return NULL;
 }
 
-/* False if as many as we may ask at a time are asked; one question serves all who have the name. */
+static bool may_ask(struct kh_node *node)
+{
+    kh_time from = node->names_until > node->now ? node->names_until : node->now;
+
+    if (kh_time_since(from, node->now) >= BURST * PERIOD)
+        return false;
+    node->names_until = kh_time_add(from, PERIOD);
+    return true;
+}
+
+/* False if as many as we may ask at a time, or lately, are asked; one question serves all who have
+ * the name. */
 static bool ask(struct kh_node *node, const struct kh_room_named *named)
 {
     if (find_question(node, named->host, named->family) != NULL)
@@ -57,6 +71,8 @@ static bool ask(struct kh_node *node, const struct kh_room_named *named)
 
         if (question->in_use)
             continue;
+        if (!may_ask(node))
+            return false;
         *question = (struct kh_node_question){.in_use = true, .family = named->family};
         memcpy(question->name, named->host, sizeof question->name);
         slot = kh_node_emit(node, KH_NODE_EVENT_NAME, NULL);
@@ -78,7 +94,7 @@ bool kh_node_names_step(struct kh_node *node, struct kh_node_neighbour *neighbou
         if (name->is_asked || neighbour->names_asked == ASKED_MAX)
             continue;
         if (!ask(node, &neighbour->card.named[i]))
-            return false; /* again when one is answered */
+            return false; /* again when one is answered, or something else happens later */
         name->is_asked = true;
         neighbour->names_asked++;
         return true;

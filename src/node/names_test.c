@@ -106,11 +106,37 @@ static void a_later_answer_is_given_too(void **state)
     assert_int_equal(count_given(carol), 1);
 }
 
+/* For ten minutes somebody comes as somebody new each second, with another name. */
+static void who_comes_as_others_has_few_names_asked_for(void **state)
+{
+    unsigned asked = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 600; i++) {
+        struct kh_node_neighbour *neighbour = add_named(1);
+        struct kh_ring none = {0};
+
+        node->now = kh_time_add(node->now, KH_SECONDS(1));
+        neighbour->card.named[0].host[0] = (char)('a' + i % 26);
+        neighbour->card.named[0].host[1] = (char)('a' + i / 26);
+        if (kh_node_names_step(node, neighbour)) {
+            asked++;
+            kh_node_names_answer(node, neighbour->card.named[0].host, KH_FAMILY_IPV4, NULL, 0);
+        }
+        node->event_ring = none;
+        node->neighbour_count = 0;
+        kh_node_free_neighbour(neighbour);
+    }
+    assert_in_range(asked, 64, 64 + 600 / 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_later_answer_may_be_shorter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_later_answer_is_given_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_comes_as_others_has_few_names_asked_for, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
