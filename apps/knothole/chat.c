@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "command.h"
 
 #define TICK_MS 50
@@ -32,13 +33,13 @@ void kh_chat_say_note(struct kh_chat *chat, enum kh_chat_tone tone, const char *
 
 static void on_log(void *context, enum kh_runtime_log_level level, const char *line)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
     struct kh_chat *chat = context;
+    const char *name = kh_log_level_name((enum kh_log_level)level);
 
     if (chat->view == &kh_chat_view_screen && isatty(STDERR_FILENO))
-        kh_chat_say_note(chat, KH_CHAT_INFO, "log", "%s: %s", names[level], line);
+        kh_chat_say_note(chat, KH_CHAT_INFO, "log", "%s: %s", name, line);
     else
-        (void)fprintf(stderr, "knothole: %s: %s\n", names[level], line);
+        (void)fprintf(stderr, "knothole: %s: %s\n", name, line);
 }
 
 /* ---- ending ---- */

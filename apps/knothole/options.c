@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 
 #define LINGER_DEFAULT_MS 30000
@@ -131,13 +132,11 @@ static bool set_linger(struct kh_options *out, const char *text, char *why)
 
 static bool set_log_level(struct kh_options *out, const char *text, char *why)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
+    enum kh_log_level level;
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(names[i], text) == 0) {
-            out->log_level = (enum kh_runtime_log_level)i;
-            return true;
-        }
+    if (kh_log_level_parse(text, &level)) {
+        out->log_level = (enum kh_runtime_log_level)level;
+        return true;
     }
     return fail(why, "--log-level is error, warn, info or debug, not \"%.80s\"", text);
 }

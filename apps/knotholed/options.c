@@ -117,15 +117,8 @@ static bool add_listen(struct kh_knotholed_options *out, const char *text, char 
 
 static bool set_log_level(struct kh_knotholed_options *out, const char *text, char *why)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(names[i], text) == 0) {
-            out->log_level = (enum kh_log_level)i;
-            return true;
-        }
-    }
-    return fail(why, "--log-level is error, warn, info or debug, not \"%.80s\"", text);
+    return kh_log_level_parse(text, &out->log_level) ||
+           fail(why, "--log-level is error, warn, info or debug, not \"%.80s\"", text);
 }
 
 #define REALM_MAX 127 /* RFC 8489 14.9 */

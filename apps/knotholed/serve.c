@@ -41,10 +41,8 @@ struct server {
 
 static void write_log(void *context, enum kh_log_level level, const char *line)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-
     (void)context;
-    (void)fprintf(stderr, "knotholed: %s: %s\n", names[level], line);
+    (void)fprintf(stderr, "knotholed: %s: %s\n", kh_log_level_name(level), line);
 }
 
 static bool may_skip(const struct kh_knotholed_options *options, const struct kh_addr *addr,

@@ -168,6 +168,19 @@ static void keep(void *context, enum kh_log_level level, const char *line)
     memcpy(sink->line, line, strlen(line) + 1);
 }
 
+static void levels_have_names(void **state)
+{
+    (void)state;
+    for (int i = KH_LOG_ERROR; i <= KH_LOG_DEBUG; i++) {
+        enum kh_log_level level;
+
+        assert_true(kh_log_level_parse(kh_log_level_name((enum kh_log_level)i), &level));
+        assert_int_equal(level, i);
+        assert_false(kh_log_level_parse("warning", &level));
+    }
+    assert_string_equal(kh_log_level_name(KH_LOG_WARN), "warn");
+}
+
 static void a_log_makes_the_lines_of_its_level(void **state)
 {
     struct sink sink = {0};
@@ -231,6 +244,7 @@ int main(void)
         cmocka_unit_test(an_outbox_without_memory_says_so_and_holds_none),
         cmocka_unit_test(time_saturates),
         cmocka_unit_test(every_status_has_its_name),
+        cmocka_unit_test(levels_have_names),
         cmocka_unit_test(a_log_makes_the_lines_of_its_level),
         cmocka_unit_test(a_long_line_is_cut),
         cmocka_unit_test(a_zeroed_log_is_silent),

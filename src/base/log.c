@@ -6,6 +6,25 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+const char *kh_log_level_name(enum kh_log_level level)
+{
+    return level_names[level];
+}
+
+bool kh_log_level_parse(const char *text, enum kh_log_level *out)
+{
+    for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++) {
+        if (strcmp(level_names[i], text) == 0) {
+            *out = (enum kh_log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
 
 void kh_log_line(const struct kh_log *log, enum kh_log_level level, const char *format, ...)
 {

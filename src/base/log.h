@@ -21,6 +21,10 @@ struct kh_log {
     bool show_addresses;     /* else kh_log_addr redacts */
 };
 
+const char *kh_log_level_name(enum kh_log_level level);
+/* False if the text is no name of a level. */
+bool kh_log_level_parse(const char *text, enum kh_log_level *out);
+
 /* Makes one line; what does not fit 512 bytes is cut. */
 void kh_log_line(const struct kh_log *log, enum kh_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -216,6 +216,9 @@ void kh_node_reflexive_hurry(struct kh_node *node); /* our addresses may have ch
 void kh_node_reflexive_handle_timeout(struct kh_node *node);
 bool kh_node_reflexive_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram);
 kh_time kh_node_reflexive_timeout(const struct kh_node *node);
+/* Asks, from where and whom `way` says, where we are seen. */
+void kh_node_ask_mapped(struct kh_node *node, struct kh_stun_transaction *transaction,
+                        const struct kh_stun_timing *timing, struct kh_datagram way);
 
 /* ---- neighbour.c ---- */
 struct kh_node_neighbour *kh_node_find_neighbour(const struct kh_node *node,

@@ -116,17 +116,10 @@ static void foretell(const struct kh_node *node, struct kh_punch_message *out)
 static void ask_for_sample(struct kh_node *node)
 {
     struct kh_node_punch *punch = &node->punch;
-    uint8_t id[KH_STUN_ID_LEN], data[64]; /* a header and a fingerprint */
-    struct kh_stun_writer writer;
-    struct kh_datagram request = {.from = punch->base, .to = punch->server, .data = data};
+    struct kh_datagram way = {.from = punch->base, .to = punch->server};
 
-    request.from.port = punch->sockets[0];
-    kh_rng_bytes(&node->rng, id, sizeof id);
-    writer = kh_stun_begin(data, sizeof data, KH_STUN_REQUEST, KH_STUN_BINDING, id);
-    kh_stun_add_fingerprint(&writer);
-    request.len = kh_stun_finish(&writer);
-    assert(request.len > 0);
-    kh_stun_transaction_start(&punch->sample, node->now, NULL, &request);
+    way.from.port = punch->sockets[0];
+    kh_node_ask_mapped(node, &punch->sample, NULL, way);
     punch->wait_until = kh_time_add(node->now, SAMPLE_FOR);
 }
 

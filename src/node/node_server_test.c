@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "node/world.h"
+#include "node/world_test.h"
 
 #define LEG KH_MILLISECONDS(20)
 

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "node/inside.h"
-#include "node/world.h"
+#include "node/world_test.h"
 
 #define LEG KH_MILLISECONDS(20)
 #define ROUND (2 * LEG)

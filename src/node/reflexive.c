@@ -44,22 +44,30 @@ void kh_node_reflexive_hurry(struct kh_node *node)
         node->reflexive.ask_at = node->now;
 }
 
+void kh_node_ask_mapped(struct kh_node *node, struct kh_stun_transaction *transaction,
+                        const struct kh_stun_timing *timing, struct kh_datagram way)
+{
+    uint8_t id[KH_STUN_ID_LEN], data[64]; /* a header and a fingerprint */
+    struct kh_stun_writer writer;
+
+    kh_rng_bytes(&node->rng, id, sizeof id);
+    writer = kh_stun_begin(data, sizeof data, KH_STUN_REQUEST, KH_STUN_BINDING, id);
+    kh_stun_add_fingerprint(&writer);
+    way.data = data;
+    way.len = kh_stun_finish(&writer);
+    assert(way.len > 0);
+    kh_stun_transaction_start(transaction, node->now, timing, &way);
+}
+
 static void ask(struct kh_node *node)
 {
     struct kh_node_reflexive *reflexive = &node->reflexive;
-    uint8_t id[KH_STUN_ID_LEN], data[64]; /* a header and a fingerprint */
-    struct kh_stun_writer writer;
-    struct kh_datagram request = {.to = reflexive->server, .data = data};
 
     reflexive->ask_at = kh_time_add(node->now, PERIOD);
     if (!has_family(node, reflexive->server.family))
         return;
-    kh_rng_bytes(&node->rng, id, sizeof id);
-    writer = kh_stun_begin(data, sizeof data, KH_STUN_REQUEST, KH_STUN_BINDING, id);
-    kh_stun_add_fingerprint(&writer);
-    request.len = kh_stun_finish(&writer);
-    assert(request.len > 0);
-    kh_stun_transaction_start(&reflexive->transaction, node->now, NULL, &request);
+    kh_node_ask_mapped(node, &reflexive->transaction, NULL,
+                       (struct kh_datagram){.to = reflexive->server});
 }
 
 void kh_node_reflexive_handle_timeout(struct kh_node *node)

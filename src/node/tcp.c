@@ -108,20 +108,13 @@ static void ask(struct kh_node *node)
     static const struct kh_stun_timing once = {
         .rto = KH_SECONDS(10), .attempts_max = 1, .last_wait = 1}; /* RFC 8489 6.2.2 */
     const struct kh_addr *server = find_server(node);
-    uint8_t id[KH_STUN_ID_LEN], data[64]; /* a header and a fingerprint */
-    struct kh_stun_writer writer;
-    struct kh_datagram request = {.data = data};
+    struct kh_datagram way = {.data = NULL};
 
     node->tcp.ask_at = kh_time_add(node->now, PERIOD);
-    if (server == NULL || !is_needed(node) || !find_port(node, &request.from))
+    if (server == NULL || !is_needed(node) || !find_port(node, &way.from))
         return;
-    request.to = *server;
-    kh_rng_bytes(&node->rng, id, sizeof id);
-    writer = kh_stun_begin(data, sizeof data, KH_STUN_REQUEST, KH_STUN_BINDING, id);
-    kh_stun_add_fingerprint(&writer);
-    request.len = kh_stun_finish(&writer);
-    assert(request.len > 0);
-    kh_stun_transaction_start(&node->tcp.transaction, node->now, &once, &request);
+    way.to = *server;
+    kh_node_ask_mapped(node, &node->tcp.transaction, &once, way);
 }
 
 bool kh_node_tcp_handle_datagram(struct kh_node *node, const struct kh_datagram *datagram)

@@ -1,9 +1,9 @@
-/* node/world.h - for the tests: a few whole members and one server on a cable.
+/* node/world_test.h - for the tests: a few whole members and one server on a cable.
  *
  * SPDX-License-Identifier: MIT
  */
-#ifndef KH_NODE_WORLD_H
-#define KH_NODE_WORLD_H
+#ifndef KH_NODE_WORLD_TEST_H
+#define KH_NODE_WORLD_TEST_H
 
 #include "node/node.h"
 #include "support/cable.h"

@@ -1,8 +1,8 @@
-/* node/world.c - a few whole members and one server on a cable, for the tests.
+/* node/world_test.c - a few whole members and one server on a cable, for the tests.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "node/world.h"
+#include "node/world_test.h"
 
 #include <assert.h>
 #include <stdlib.h>
