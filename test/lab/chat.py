@@ -201,12 +201,12 @@ class Party:
                 raise Failure(f'{chat.name} ends with {code}{chat.last_words()}')
 
 
-def meet(party, host_a, host_b):
+def meet(party, host_a, host_b, options=()):
     """Alice, then Bob with his first words; returns what happened in seconds after Bob's start."""
-    alice = party.join(host_a, 'Alice', 'Alice was here first.')
+    alice = party.join(host_a, 'Alice', 'Alice was here first.', options=options)
     alice.event('joined')
     time.sleep(0.3)
-    bob = party.join(host_b, 'Bob', 'Bob comes later.')
+    bob = party.join(host_b, 'Bob', 'Bob comes later.', options=options)
     first = alice.hears('Bob comes later.')
     back = bob.hears('Alice was here first.')
     result = {'first_words': first['_at'] - bob.started, 'first_via': first['via'],

@@ -143,11 +143,11 @@ def round_trips(outside, sock, count):
     for n in range(count):
         started = time.monotonic()
         sock.sendto(struct.pack('!I', n), outside.main.getsockname())
-        data, source = receive(outside.main, 0.2)
+        data, source = receive(outside.main, 1.0)
         if data is None:
             continue
         outside.main.sendto(data, source)
-        if receive(sock, 0.2)[0] == data:
+        if receive(sock, 1.0)[0] == data:
             times.append((time.monotonic() - started) * 1000)
     return times
 
@@ -158,7 +158,7 @@ def check_delay():
         times = sorted(round_trips(Outside(lab), host.udp(), 20))
         middle = times[len(times) // 2]
         check(len(times) == 20, f'{20 - len(times)} of 20 datagrams lost')
-        check(times[0] >= 39.9 and middle < 42, f'20 ms each way took {middle:.2f} ms')
+        check(times[0] >= 39.9 and middle < 48, f'20 ms each way took {middle:.2f} ms')
         return f'20 ms one way: round trip {times[0]:.2f} to {times[-1]:.2f} ms'
 
 
@@ -202,12 +202,12 @@ def check_nesting():
         return 'double NAT: the outer address is seen'
 
 
-def check_reach(lab, host, port):
+def check_reach(lab, host, port, patience):
     """Does a TCP connection from this host to that port of the server come about?"""
     listener = lab.socket_in(lab.internet.netns, SERVER_IP, port, socket.SOCK_STREAM)
     listener.listen()
     client = lab.socket_in(host.netns, host.ip, 0, socket.SOCK_STREAM)
-    client.settimeout(0.3)
+    client.settimeout(patience)
     try:
         client.connect((SERVER_IP, port))
         return True
@@ -222,7 +222,8 @@ def check_blocked(lab, host, ports_open):
     inside, server = host.udp(), lab.socket_in(lab.internet.netns, SERVER_IP, 3478)
     inside.sendto(b'who am I', (SERVER_IP, 3478))
     check(receive(server, QUIET)[0] is None, 'UDP passes')
-    found = {port: check_reach(lab, host, port) for port in (443, 3478)}
+    found = {port: check_reach(lab, host, port, 5.0 if passes else 0.3)
+             for port, passes in ports_open.items()}
     check(found == ports_open, f'TCP to these ports passes: {found}')
 
 
