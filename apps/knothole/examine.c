@@ -219,17 +219,17 @@ static void ask_by_upnp(struct router *router)
     kh_io_upnp_free(upnp);
 }
 
-static void ask_by_udp(struct router *router)
+static void ask_by_udp(struct router *router, const struct kh_io_gateway *way)
 {
     struct kh_nat_offer offer = {0};
-    struct kh_io_gateway way;
+    struct kh_addr local = way->local;
     struct kh_io_udp_set udp;
 
-    if (!kh_io_gateway_find(&way) || !kh_io_udp_set_init(&udp))
+    if (!kh_io_udp_set_init(&udp))
         return;
-    if (kh_io_udp_set_open(&udp, &way.local) == 0) {
-        way.local.port = udp.sockets[0].addr.port;
-        kh_nat_offer_start(&offer, kh_io_clock_now(), &way.local, &way.gateway);
+    if (kh_io_udp_set_open(&udp, &local) == 0) {
+        local.port = udp.sockets[0].addr.port;
+        kh_nat_offer_start(&offer, kh_io_clock_now(), &local, &way->gateway);
         while (!kh_nat_offer_is_done(&offer))
             exchange(&udp, &offer);
         router->pcp = answer_of(offer.pcp);
@@ -243,9 +243,12 @@ static void ask_by_udp(struct router *router)
 static void ask_router(void *context)
 {
     struct router *router = context;
+    struct kh_io_gateway way;
 
-    ask_by_udp(router);
-    ask_by_upnp(router);
+    if (kh_io_gateway_find(&way)) {
+        ask_by_udp(router, &way);
+        ask_by_upnp(router);
+    }
     uv_sem_post(&router->done);
 }
 
