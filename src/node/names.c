@@ -119,7 +119,8 @@ void kh_node_names_answer(struct kh_node *node, const char *name, enum kh_family
             if (!found->is_asked || named->family != family || strcmp(named->host, name) != 0)
                 continue;
             found->count = count < KH_NODE_NAME_ADDRS_MAX ? count : KH_NODE_NAME_ADDRS_MAX;
-            memcpy(found->addrs, addrs, found->count * sizeof addrs[0]);
+            for (size_t a = 0; a < found->count; a++) /* memcpy wants an address even of nothing */
+                found->addrs[a] = addrs[a];
             found->given = 0; /* who has the same name may have asked later, and heard another */
         }
     }
