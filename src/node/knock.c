@@ -47,8 +47,11 @@ void kh_node_knock_begin(struct kh_node *node, struct kh_node_neighbour *neighbo
         punch->phase = PUNCH_WISHES;
         return;
     }
+    /* The same ports each time: our NAT has their mappings already, while the holder's are new. */
+    if (neighbour->punch.walk == 0)
+        neighbour->punch.walk = kh_rng_u64(&node->rng);
     kh_punch_probe(&punch->machine, node->now, plan, &neighbour->punch.asked,
-                   kh_rng_u64(&node->rng));
+                   neighbour->punch.walk);
     neighbour->punch.asked_at = 0;
     punch->phase = PUNCH_RUNS;
 }
@@ -180,7 +183,7 @@ static bool step_wish(struct kh_node *node, struct kh_node_neighbour *neighbour)
     if (samples)
         ask_for_sample(node);
     if (plan->role == KH_PUNCH_HOLD)
-        kh_punch_open(&punch->machine, node->now, plan->aim, punch->socket_count - punch->first);
+        kh_punch_open(&punch->machine, node->now, plan, punch->socket_count - punch->first);
     if (!samples)
         begin_to_say(node, &held);
     return true;

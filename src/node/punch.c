@@ -20,9 +20,11 @@
 #define CREDIT (7 * KH_PUNCH_PROBES_MAX * KH_NODE_PUNCH_COST)
 #define PROOFS_MAX 20 /* asked for: at each of the five words of four punches */
 #define LAST_FOR KH_SECONDS(2)
-#define WORD_GOOD_FOR KH_SECONDS(10)    /* then the holder is about to close */
-#define RETRY_SOON KH_MILLISECONDS(300) /* a busy NAT counted on: take a new sample at once … */
-#define SOON_MAX 3                      /* … so often */
+#define WORD_GOOD_FOR KH_SECONDS(10) /* then the holder is about to close */
+/* A busy NAT counted on: take a new sample at once.  Or the prober had few probes: they cost its
+ * block nothing more when they are repeated, and meet new mappings. */
+#define RETRY_SOON KH_MILLISECONDS(300)
+#define SOON_MAX 3
 #define RETRY_FIRST KH_SECONDS(30) /* what was drawn by chance is likely to have been possible */
 #define RETRY_DOUBLINGS 5          /* to a quarter of an hour */
 
@@ -181,8 +183,10 @@ static void watch(struct kh_node *node)
         struct kh_node_punch_view *view = &neighbour->punch;
 
         if (!is_there(neighbour) || is_direct(neighbour))
-            *view = (struct kh_node_punch_view){
-                .asked = view->asked, .asked_at = is_there(neighbour) ? 0 : view->asked_at};
+            *view =
+                (struct kh_node_punch_view){.asked = view->asked,
+                                            .asked_at = is_there(neighbour) ? 0 : view->asked_at,
+                                            .walk = view->walk};
         else if (view->since == 0)
             view->since = node->now;
     }
@@ -192,7 +196,7 @@ static void fail(struct kh_node *node, struct kh_node_neighbour *neighbour)
 {
     const struct kh_punch_plan *plan = &node->punch.plan;
     struct kh_node_punch_view *view = &neighbour->punch;
-    bool is_soon = view->failures < SOON_MAX && plan->aim == KH_PUNCH_FORETOLD;
+    bool is_soon = view->failures < SOON_MAX && (plan->aim == KH_PUNCH_FORETOLD || plan->is_scarce);
     unsigned doublings = view->failures < RETRY_DOUBLINGS ? view->failures : RETRY_DOUBLINGS;
 
     view->failures++;

@@ -63,6 +63,7 @@ struct kh_node_punch_view {
     unsigned failures;  /* in a row */
     kh_time asked_at;   /* when it last said a word; 0: it said none, or we did as it said */
     struct kh_punch_message asked;
+    uint64_t walk;   /* the seed of the ports of it that we probe; 0: not drawn yet */
     unsigned proofs; /* asked for so far */
     bool proof_due;  /* of where it is: our relay is to let its checks in, and ask back */
 };

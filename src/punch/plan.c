@@ -119,19 +119,20 @@ static void count_sockets(const struct kh_nat_class *ours, const struct kh_nat_c
         plan->sockets = is_scarce(theirs) ? KH_PUNCH_SOCKETS_SCARCE : KH_PUNCH_SOCKETS_ANYWHERE;
 }
 
-static void count_probes(const struct kh_nat_class *ours, const struct kh_nat_class *theirs,
+static void count_probes(const struct kh_nat_class *prober, const struct kh_nat_class *holder,
                          struct kh_punch_plan *plan)
 {
     plan->port_min = KH_PUNCH_PORT_MIN;
     plan->port_max = UINT16_MAX;
     plan->probes = KH_PUNCH_PROBES_MAX;
     if (plan->aim == KH_PUNCH_IN_BLOCK) {
-        plan->port_min = theirs->port_min;
-        plan->port_max = theirs->port_max;
-        plan->probes = least(plan->probes, 2 * block_of(theirs));
+        plan->port_min = holder->port_min;
+        plan->port_max = holder->port_max;
+        plan->probes = least(plan->probes, 2 * block_of(holder));
     }
-    if (is_scarce(ours))
-        plan->probes = least(plan->probes, part_of(block_of(ours), 2));
+    plan->is_scarce = is_scarce(prober);
+    if (plan->is_scarce)
+        plan->probes = least(plan->probes, part_of(block_of(prober), 2));
 }
 
 void kh_punch_plan_probe(const struct kh_nat_class *ours, const struct kh_nat_class *theirs,
@@ -155,12 +156,14 @@ void kh_punch_plan(const struct kh_nat_class *ours, const struct kh_nat_class *t
     plan.is_turned = plan.is_guess && plan.role == HOLD && !is_larger;
     if (plan.role == HOLD || plan.role == PROBE)
         plan.aim = aim_at(plan.role == HOLD ? ours : theirs);
-    if (plan.role == HOLD)
+    if (plan.role == HOLD) {
         count_sockets(ours, theirs, &plan);
-    else if (plan.role == PROBE)
+        count_probes(theirs, ours, &plan);
+    } else if (plan.role == PROBE) {
         count_probes(ours, theirs, &plan);
-    else if (plan.role == MEET)
+    } else if (plan.role == MEET) {
         plan.sockets = 2; /* one for a sample, one to meet with */
+    }
     *out = plan;
 }
 

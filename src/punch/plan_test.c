@@ -60,6 +60,8 @@ static char letter_of(const struct kh_punch_plan *a, const struct kh_punch_plan 
     assert_int_equal(prober->role, KH_PUNCH_PROBE);
     assert_int_equal(holder->aim, prober->aim);
     assert_true(holder->sockets > 0 && prober->probes > 0);
+    assert_int_equal(holder->probes, prober->probes);
+    assert_int_equal(holder->is_scarce, prober->is_scarce);
     return holder->aim == KH_PUNCH_FORETOLD ? 'p' : 'b';
 }
 

@@ -15,11 +15,20 @@
 #define OPEN_BURST 8                   /* openers that die near us leave in handfuls … */
 #define OPEN_PAUSE KH_MILLISECONDS(2)
 
-static const kh_duration open_for[] = {
-    [KH_PUNCH_FORETOLD] = KH_MILLISECONDS(2500),
-    [KH_PUNCH_IN_BLOCK] = KH_SECONDS(8),
-    [KH_PUNCH_ANYWHERE] = KH_SECONDS(15), /* 2048 probes take 10.5 s; and the prober may be late */
-};
+#define PROBER_LATE KH_MILLISECONDS(4500) /* at most: our word is said five times in 2.25 s */
+
+static kh_duration open_for(const struct kh_punch_plan *plan)
+{
+    switch (plan->aim) {
+    case KH_PUNCH_FORETOLD:
+        return KH_MILLISECONDS(2500);
+    case KH_PUNCH_IN_BLOCK:
+        return KH_SECONDS(8);
+    case KH_PUNCH_ANYWHERE:
+        break;
+    }
+    return plan->probes * KH_PUNCH_PACE + PROBER_LATE;
+}
 
 /* The first two rounds of a meeting open our own NAT; before the others' mapping is there, nothing
  * of ours should arrive. */
@@ -45,12 +54,13 @@ static void begin(struct kh_punch *punch, kh_time now, enum kh_punch_kind kind)
     *punch = (struct kh_punch){.kind = kind, .began_at = now, .next_at = now, .over_at = KH_NEVER};
 }
 
-void kh_punch_open(struct kh_punch *punch, kh_time now, enum kh_punch_aim aim, size_t count)
+void kh_punch_open(struct kh_punch *punch, kh_time now, const struct kh_punch_plan *plan,
+                   size_t count)
 {
-    assert((size_t)aim < sizeof open_for / sizeof open_for[0] && count > 0);
+    assert(count > 0);
     begin(punch, now, KH_PUNCH_OPENING);
     punch->count = count;
-    punch->over_at = kh_time_add(now, open_for[aim]);
+    punch->over_at = kh_time_add(now, open_for(plan));
 }
 
 void kh_punch_meet(struct kh_punch *punch, kh_time now, const struct kh_punch_message *message)

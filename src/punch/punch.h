@@ -47,9 +47,10 @@ struct kh_punch_plan {
     bool is_guess;  /* the classes do not say: only after ordinary checks had their chance */
     bool is_turned; /* of a guess: the other side holds first */
     enum kh_punch_aim aim;
+    bool is_scarce; /* the prober's block allows few probes: it may repeat them, not add to them */
     unsigned sockets;            /* HOLD, MEET: to be opened */
-    unsigned probes;             /* PROBE: at most */
-    uint16_t port_min, port_max; /* PROBE: where they go */
+    unsigned probes;             /* PROBE and, of the peer, HOLD: at most */
+    uint16_t port_min, port_max; /* likewise: where they go */
 };
 
 /* Both sides reach plans that fit, from the same two classes; is_larger: our member id is, which
@@ -121,8 +122,10 @@ struct kh_punch {
 };
 
 /* The holder: sockets 0 to count - 1 each send to where the peer is, then wait for it. */
-void kh_punch_open(struct kh_punch *punch, kh_time now, enum kh_punch_aim aim, size_t count);
-/* The prober: the ports it was told, and those that may follow them; or any of the plan's. */
+void kh_punch_open(struct kh_punch *punch, kh_time now, const struct kh_punch_plan *plan,
+                   size_t count);
+/* The prober: the ports it was told, and those that may follow them; or any of the plan's, the same
+ * ones for the same seed. */
 void kh_punch_probe(struct kh_punch *punch, kh_time now, const struct kh_punch_plan *plan,
                     const struct kh_punch_message *message, uint64_t seed);
 /* Socket 0 sends to each of these ports, again and again. */

@@ -157,11 +157,12 @@ static void ports_without_a_step_are_all_there_is(void **state)
 /* At first no further than our own NAT, all within a few moments; then a little further, slowly. */
 static void openers_die_near_us(void **state)
 {
+    const struct kh_punch_plan plan = {.aim = KH_PUNCH_ANYWHERE, .probes = 2048};
     struct kh_punch punch;
     kh_time took;
 
     (void)state;
-    kh_punch_open(&punch, START, KH_PUNCH_ANYWHERE, 256);
+    kh_punch_open(&punch, START, &plan, 256);
     took = run(&punch, 1);
     assert_int_equal(seen_count, 512);
     for (size_t i = 0; i < 512; i++) {
@@ -171,7 +172,47 @@ static void openers_die_near_us(void **state)
     }
     assert_true(seen[255].at - START < KH_MILLISECONDS(100));
     assert_true(most_in_a_second(256) <= 200);
-    assert_true(took >= KH_SECONDS(15)); /* longer than the prober needs */
+    assert_true(took >= 2048 * KH_PUNCH_PACE + KH_SECONDS(3)); /* longer than the prober needs */
+}
+
+/* Whose prober may send few probes closes soon, to come again with new mappings in time. */
+static void a_holder_waits_as_long_as_probes_take(void **state)
+{
+    const struct kh_punch_plan plan = {.aim = KH_PUNCH_ANYWHERE, .probes = 256, .is_scarce = true};
+    struct kh_punch punch;
+    kh_time took;
+
+    (void)state;
+    kh_punch_open(&punch, START, &plan, KH_PUNCH_SOCKETS_SCARCE);
+    took = run(&punch, 1);
+    assert_int_equal(seen_count, 2 * KH_PUNCH_SOCKETS_SCARCE);
+    assert_true(took >= 256 * KH_PUNCH_PACE + KH_SECONDS(3));
+    assert_true(took <= KH_SECONDS(6));
+}
+
+/* What a prober may not add to it may repeat. */
+static void the_same_seed_probes_the_same_ports(void **state)
+{
+    const struct kh_punch_plan plan = {.role = KH_PUNCH_PROBE,
+                                       .aim = KH_PUNCH_ANYWHERE,
+                                       .probes = 256,
+                                       .port_min = 1024,
+                                       .port_max = 65535};
+    const struct kh_punch_message word = {.word = KH_PUNCH_WORD_HOLD};
+    uint16_t ports[256];
+    struct kh_punch punch;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        kh_punch_probe(&punch, START, &plan, &word, 0x1234567890abcdef);
+        run(&punch, 1);
+        assert_int_equal(seen_count, 256);
+        for (size_t i = 0; i < 256; i++) {
+            if (round == 1)
+                assert_int_equal(seen[i].shot.port, ports[i]);
+            ports[i] = seen[i].shot.port;
+        }
+    }
 }
 
 static void a_meeting_aims_at_each_port_in_turn(void **state)
@@ -238,11 +279,12 @@ static void the_birthday_is_as_likely_as_it_is_said(void **state)
 
 static void a_stopped_punch_is_silent(void **state)
 {
+    const struct kh_punch_plan plan = {.aim = KH_PUNCH_FORETOLD};
     struct kh_punch punch;
     struct kh_punch_shot shot;
 
     (void)state;
-    kh_punch_open(&punch, START, KH_PUNCH_FORETOLD, 8);
+    kh_punch_open(&punch, START, &plan, 8);
     kh_punch_stop(&punch);
     assert_false(kh_punch_next_shot(&punch, START, &shot));
     assert_true(kh_punch_timeout(&punch) == KH_NEVER);
@@ -258,6 +300,8 @@ int main(void)
         cmocka_unit_test(foretold_ports_go_first_and_what_may_follow_them_next),
         cmocka_unit_test(ports_without_a_step_are_all_there_is),
         cmocka_unit_test(openers_die_near_us),
+        cmocka_unit_test(a_holder_waits_as_long_as_probes_take),
+        cmocka_unit_test(the_same_seed_probes_the_same_ports),
         cmocka_unit_test(a_meeting_aims_at_each_port_in_turn),
         cmocka_unit_test(the_birthday_is_as_likely_as_it_is_said),
         cmocka_unit_test(a_stopped_punch_is_silent),

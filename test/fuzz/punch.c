@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     TEST(plan.is_guess || (plan.role == KH_PUNCH_HOLD) == (other.role == KH_PUNCH_PROBE));
     if (plan.role == KH_PUNCH_HOLD) {
         TEST(plan.sockets > 0 && plan.sockets <= KH_PUNCH_SOCKETS_MAX);
-        kh_punch_open(&punch, KH_SECONDS(1), plan.aim, plan.sockets);
+        kh_punch_open(&punch, KH_SECONDS(1), &plan, plan.sockets);
         run(&punch, plan.sockets);
     }
     left = reader.left;

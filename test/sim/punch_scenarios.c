@@ -216,6 +216,23 @@ SCENARIO(a_block_is_not_emptied)
     return talk(sim, pair.alice, pair.bob);
 }
 
+/* New mappings of the holder against the same ones of the prober, whose block loses no more. */
+SCENARIO(few_probes_are_repeated_at_once)
+{
+    struct pair pair = add_pair(sim, "symmetric-block", "address-dependent");
+    struct kh_addr a = sim_public_addr(sim, pair.alice), b = sim_public_addr(sim, pair.bob);
+    const struct nat *nat = net_nat(sim_net(sim), pair.alice_box);
+
+    net_set_apart(sim_net(sim), &a, &b); /* so that none of them hits */
+    sim_join(sim, pair.alice);
+    sim_join(sim, pair.bob);
+    CHECK(sim_run_until(sim, sim_all_open, KH_SECONDS(3)));
+    CHECK(sim_run(sim, KH_SECONDS(30)));
+    CHECK(sim_punches(sim, pair.alice).begun >= 4 && sim_punches(sim, pair.bob).begun >= 4);
+    CHECK(nat_stats(nat).mappings_made <= nat_config_of(nat)->block / 2u + 40u);
+    return talk(sim, pair.alice, pair.bob);
+}
+
 SCENARIO(who_forbids_punching_is_relayed)
 {
     struct pair pair = add_pair(sim, "symmetric-random", "port-restricted");
@@ -264,6 +281,7 @@ static const struct scenario scenarios[] = {
     NAMED(a_forgotten_hole_is_punched_again),
     NAMED(many_hard_ones_around_a_shy_one),
     NAMED(a_block_is_not_emptied),
+    NAMED(few_probes_are_repeated_at_once),
     NAMED(who_forbids_punching_is_relayed),
     NAMED(a_hopeless_punch_is_tried_ever_more_rarely),
 };
