@@ -120,6 +120,7 @@ struct kh_channel_sctp {
  * association does, and one thread uses it. */
 static struct {
     size_t users;
+    bool is_up;     /* usrsctp has not been finished, or would not be */
     kh_time ticked; /* usrsctp's timers have seen the time until here */
 } stack;
 
@@ -158,6 +159,9 @@ static void stack_acquire(void)
     if (stack.users++ > 0)
         return;
     stack.ticked = 0;
+    if (stack.is_up)
+        return;
+    stack.is_up = true;
     usrsctp_init_nothreads(0, queue_packet, NULL);
     (void)usrsctp_sysctl_set_sctp_blackhole(2);  /* no answer to what belongs to no association */
     (void)usrsctp_sysctl_set_sctp_ecn_enable(0); /* there are no IP headers to carry it */
@@ -178,9 +182,14 @@ static void stack_release(void)
     assert(stack.users > 0);
     if (--stack.users > 0)
         return;
-    /* An endpoint just closed is freed by a timer; a second of ticks is plenty. */
-    for (int i = 0; i < 100 && usrsctp_finish() != 0; i++)
-        usrsctp_handle_timers(10);
+    /* An endpoint just closed is freed by a timer; a second of ticks is plenty.  Now and then
+     * usrsctp keeps one for good, with no timer that would send for it, and does not let itself be
+     * finished: then it stays up, for to begin it anew would lose all that it holds. */
+    for (int i = 0; i < 100 && stack.is_up; i++) {
+        stack.is_up = usrsctp_finish() != 0;
+        if (stack.is_up)
+            usrsctp_handle_timers(10);
+    }
 }
 
 /* Lets usrsctp's timers see that it is `now`.  A clock that jumped back is a new test's. */
