@@ -3,10 +3,10 @@
 """lab/icetcp.py - where UDP is blocked, members reach each other by TCP: relayed first, then not."""
 
 import contextlib
-import subprocess
 import sys
 import time
 
+import cases
 import network
 from chat import Failure, Party, need_programs
 from network import Lab, run
@@ -15,7 +15,6 @@ DELAY = 20  # ms, one way, of each site's line
 RELAYED_WITHIN = 2.0  # s after the later start
 DIRECT_WITHIN = 15.0  # SYNs that must cross may need a few tries
 PACE = 0.1  # s between the words that are said while the path moves
-SKIPPED = 77  # what Meson takes for "not here"
 
 
 @contextlib.contextmanager
@@ -169,24 +168,5 @@ CASES = (udp_blocked_against_open, udp_blocked_behind_symmetric_against_open,
          hidden_stays_hidden, a_connection_is_reset)
 
 
-def main():
-    network.stop_on_signals()
-    why = network.why_impossible()
-    if why:
-        print(f'skipped: {why}')
-        return SKIPPED
-    failed = 0
-    for case in CASES:
-        if len(sys.argv) > 1 and case.__name__ not in sys.argv[1:]:
-            continue
-        try:
-            verdict, text = 'ok  ', case()
-        except (Failure, network.LabError, subprocess.SubprocessError) as failure:
-            failed += 1
-            verdict, text = 'FAIL', str(failure)
-        print(f'{verdict}  {case.__name__}: {text}', flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cases.play(CASES))

@@ -7,13 +7,12 @@ import os
 import shutil
 import sys
 
-import network
+import cases
 from chat import Failure, Party, Program, need_programs, talk
 from network import Lab
 
 DELAY = 20  # ms, one way
 DIRECT_WITHIN = 3.0  # s after the later start; about 0.25 on a quiet machine
-SKIPPED = 77  # what Meson takes for "not here"
 
 CONFIG = """[server]
 host-name={name}
@@ -96,23 +95,7 @@ def names_nobody_answers_to():
         return f'relayed after {took * 1000:.0f} ms, as expected'
 
 
-def main():
-    network.stop_on_signals()
-    why = network.why_impossible() or (None if shutil.which('avahi-daemon')
-                                       else 'avahi-daemon is not installed')
-    if why:
-        print(f'skipped: {why}')
-        return SKIPPED
-    failed = 0
-    for case in (names_are_found, names_nobody_answers_to):
-        try:
-            verdict, text = 'ok  ', case()
-        except (Failure, network.LabError) as failure:
-            failed += 1
-            verdict, text = 'FAIL', str(failure)
-        print(f'{verdict}  {case.__name__}: {text}', flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cases.play((names_are_found, names_nobody_answers_to),
+                        None if shutil.which('avahi-daemon') else
+                        'avahi-daemon is not installed'))

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: MIT
 """lab/outages.py - what breaks in mid-conversation, with 1,000 messages a minute from each side."""
 
-import subprocess
 import sys
 import threading
 import time
 
-import network
+import cases
 from chat import Failure, Party, Server, need_programs
 from network import Lab, run
 
@@ -15,7 +14,6 @@ DELAY = 20  # ms, one way, of each site's line
 PAUSE = 0.06  # s between two messages of one: 1,000 a minute
 BACK_WITHIN = 3.0  # s after the server's return
 HEARD_WITHIN = 3.0  # s, whatever breaks, if the server is there
-SKIPPED = 77  # what Meson takes for "not here"
 
 
 class Talk(threading.Thread):
@@ -235,28 +233,5 @@ CASES = (server_away_for_a_second, server_away_for_five_seconds, server_away_for
          server_away_for_five_seconds_by_tcp, relay_first_then_direct, direct_path_cut, udp_cut)
 
 
-def play(case):
-    try:
-        verdict, text = 'ok  ', case()
-    except (Failure, network.LabError, subprocess.SubprocessError) as failure:
-        verdict, text = 'FAIL', str(failure)
-    print(f'{verdict}  {case.__name__}: {text}', flush=True)
-    return 0 if verdict == 'ok  ' else 1
-
-
-def main():
-    network.stop_on_signals()
-    why = network.why_impossible()
-    if why:
-        print(f'skipped: {why}')
-        return SKIPPED
-    if len(sys.argv) > 1:
-        return max(play(case) for case in CASES if case.__name__ in sys.argv[1:])
-    # They mostly wait: all at the same time, each a process, since a lab's names hang on it.
-    players = [subprocess.Popen([sys.executable, __file__, case.__name__],
-                                preexec_fn=network.die_with_parent) for case in CASES]
-    return max(player.wait() for player in players)
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cases.play(CASES, at_once=len(CASES)))

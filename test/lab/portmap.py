@@ -5,11 +5,10 @@
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 
-import network
+import cases
 from chat import Failure, Party, meet, need_programs, talk
 from network import Lab
 from router import GrantingBox
@@ -19,7 +18,6 @@ LIFETIME = 600  # s, of a mapping; the longest it may outlive a killed program
 SHORT_LIFETIME = 10  # s
 DIRECT_WITHIN = 1.5  # s after the later start; about 0.25 on a quiet machine
 UPNP_WITHIN = 4.0  # s: miniupnpc searches for a router for one, whatever it finds
-SKIPPED = 77  # what Meson takes for "not here"
 
 
 class World:
@@ -183,25 +181,6 @@ CASES = (nobody_grants, by_pcp, by_upnp, killed, killed_and_forgotten, carrier_w
          inside_a_carrier_by_pcp, inside_a_carrier_by_upnp)
 
 
-def main():
-    network.stop_on_signals()
-    why = network.why_impossible() or (None if shutil.which('miniupnpd')
-                                       else 'miniupnpd is not installed')
-    if why:
-        print(f'skipped: {why}')
-        return SKIPPED
-    failed = 0
-    for case in CASES:
-        if len(sys.argv) > 1 and case.__name__ not in sys.argv[1:]:
-            continue
-        try:
-            verdict, text = 'ok  ', case()
-        except (Failure, network.LabError, subprocess.SubprocessError) as failure:
-            failed += 1
-            verdict, text = 'FAIL', str(failure)
-        print(f'{verdict}  {case.__name__}: {text}', flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cases.play(CASES, None if shutil.which('miniupnpd') else
+                        'miniupnpd is not installed'))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """lab/streams.py - networks that let no UDP through: the server and its relay are reached anyway."""
 
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -12,6 +11,7 @@ import sys
 import tempfile
 import time
 
+import cases
 import network
 from chat import Failure, Party, Server, make_certificate, need_programs, talk
 from network import Lab, run
@@ -21,7 +21,6 @@ WITHIN = 2.0  # s after the later start: first words both ways, and a relayed pa
 AT_ONCE = 3
 AWAY = 6  # s, a server that is restarted, a line that is cut
 BACK_WITHIN = 3.0  # s after the return
-SKIPPED = 77  # what Meson takes for "not here"
 
 
 def meet_by_relay(party, host_a, host_b):
@@ -261,45 +260,5 @@ CASES = (udp_blocked_on_one_side, udp_blocked_on_both_sides, only_443_on_one_sid
          certificate_is_reloaded, connection_breaks, line_is_cut, server_restarts, doctor_tells_tls)
 
 
-def run_here(names):
-    failed = 0
-    for case in CASES:
-        if case.__name__ not in names:
-            continue
-        try:
-            verdict, text = 'ok  ', case()
-        except (Failure, network.LabError, subprocess.SubprocessError) as failure:
-            failed += 1
-            verdict, text = 'FAIL', str(failure)
-        print(f'{verdict}  {case.__name__}: {text}', flush=True)
-    return failed
-
-
-def run_apart(name):
-    """In a process of its own: a lab is called by its process."""
-    done = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True,
-                          stderr=subprocess.STDOUT, preexec_fn=network.die_with_parent, check=False)
-    print(done.stdout, end='', flush=True)
-    return done.returncode != 0
-
-
-def main():
-    network.stop_on_signals()
-    why = network.why_impossible()
-    if why:
-        print(f'skipped: {why}')
-        return SKIPPED
-    known = [case.__name__ for case in CASES]
-    unknown = [name for name in sys.argv[1:] if name not in known]
-    if unknown:
-        print(f'there is no case {unknown[0]}; there are {", ".join(known)}', file=sys.stderr)
-        return 2
-    if len(sys.argv) > 1:
-        return 1 if run_here(sys.argv[1:]) else 0
-    # They wait most of the time.
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        return 1 if any(list(pool.map(run_apart, known))) else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cases.play(CASES, at_once=AT_ONCE))
