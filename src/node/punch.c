@@ -67,7 +67,7 @@ static kh_time later(kh_time a, kh_time b)
     return a > b ? a : b;
 }
 
-static kh_duration delay_of(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
+static kh_duration delay_of(const struct kh_node_neighbour *neighbour,
                             const struct kh_punch_plan *plan)
 {
     if (plan->is_guess)
@@ -75,13 +75,11 @@ static kh_duration delay_of(const struct kh_node *node, const struct kh_node_nei
     if (plan->role == KH_PUNCH_HOLD && neighbour->card.nat.filtering == KH_NAT_RULE_UNKNOWN &&
         neighbour->card.nat.mapping == KH_NAT_ENDPOINT_INDEPENDENT)
         return UNSURE_AFTER;
-    (void)node;
     return 0;
 }
 
 /* When we may begin with this neighbour of our own accord; KH_NEVER: not as things are. */
-static kh_time ready_at(const struct kh_node *node, const struct kh_node_neighbour *neighbour,
-                        const struct kh_punch_plan *plan)
+static kh_time ready_at(const struct kh_node_neighbour *neighbour, const struct kh_punch_plan *plan)
 {
     kh_time at;
 
@@ -89,7 +87,7 @@ static kh_time ready_at(const struct kh_node *node, const struct kh_node_neighbo
         return KH_NEVER;
     if (plan->is_guess && neighbour->punch.failures >= GUESSES_MAX)
         return KH_NEVER;
-    at = kh_time_add(neighbour->punch.since, delay_of(node, neighbour, plan));
+    at = kh_time_add(neighbour->punch.since, delay_of(neighbour, plan));
     return later(at, neighbour->punch.not_before);
 }
 
@@ -137,7 +135,7 @@ static kh_time due_at(const struct kh_node *node, const struct kh_node_neighbour
     if (kh_addr_ip_equal(&ours, target))
         return KH_NEVER; /* behind one NAT: whatever we hold there, it would have to come back in */
     if (!is_sure || !follow(node, neighbour, plan))
-        at = ready_at(node, neighbour, plan);
+        at = ready_at(neighbour, plan);
     else /* who holds in good faith waits after a failure as long as we do, and is here first */
         at = plan->role == KH_PUNCH_PROBE ? neighbour->punch.not_before : node->now;
     return later(at, later(node->punch.rest_until, affordable_at(node)));
