@@ -341,7 +341,7 @@ static void reaches_a_peer_that_knows_no_turn_over_both_families(void **state)
 }
 
 /* One request in a hundred dies of seven losses in a row; its owner asks again. */
-static void allocate_stubbornly(struct world *world, struct member *member)
+static void allocate_in_spite_of_loss(struct world *world, struct member *member)
 {
     const struct kh_turn_request request = request_of(world, member);
 
@@ -362,8 +362,8 @@ static void holds_on_while_much_is_lost(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 20; seed++) {
         open_world(&world, 30, seed);
-        allocate_stubbornly(&world, alice);
-        allocate_stubbornly(&world, bob);
+        allocate_in_spite_of_loss(&world, alice);
+        allocate_in_spite_of_loss(&world, bob);
         for (unsigned minute = 0; minute < 40; minute++) {
             unsigned alice_heard = alice->heard, bob_heard = bob->heard;
 
